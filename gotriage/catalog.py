@@ -1,0 +1,324 @@
+"""The table of contents: one row a view. Tabs, `show VIEW`, JSON, help, palette, snapshot and replay follow from it.
+
+Collectors are only named here; the agent loads them. A source lists its backends best first: when one is
+`Unavailable`, the agent takes the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gotriage.records import AnyRecord, Record
+from gotriage.records.environment import Access, Environment
+from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.libraries import Libraries
+from gotriage.records.limits import LimitTable
+from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.service import ContainerState, UnitState
+from gotriage.records.target import GoServices, TargetState
+from gotriage.render.columns import Column
+
+Price = Literal["free", "light", "heavy", "stops"]
+"""free reads /proc, cgroupfs, the journal; light reads memory, netlink, in-kernel counts; heavy and stops ask first."""
+
+_C = "gotriage.collectors."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where records come from.
+
+    Attributes:
+        name: the collector's name in heartbeats, gaps and requests.
+        backends: "module:Class", best first.
+        every: seconds between two looks.
+        deadline: seconds that one look may take before it counts as hung.
+        targets: the kinds of target it serves.
+        idle: also runs while nothing of the target runs (a failed unit, a stopped container).
+        needs: the attribute of the target ("unit", "container") that the source is about: where the target has none,
+            a source that is `Unavailable` is no loss.
+    """
+
+    name: str
+    backends: tuple[str, ...]
+    records: tuple[type[Record], ...]
+    every: float = 1.0
+    deadline: float = 5.0
+    price: Price = "free"
+    targets: tuple[str, ...] = ("pid", "unit", "container")
+    idle: bool = False
+    needs: str = ""
+    about: str = ""
+
+
+SOURCES: tuple[Source, ...] = (
+    Source(
+        "process", (_C + "process:ProcessCollector",), (ProcessSample,), about="/proc/PID/stat, status, io, schedstat"
+    ),
+    Source(
+        "cgroup", (_C + "cgroup:CgroupCollector",), (CgroupSample,), idle=True, about="cgroupfs, v1 and v2, and PSI"
+    ),
+    Source(
+        "machine",
+        (_C + "machine:MachineCollector",),
+        (HostSample,),
+        every=2.0,
+        idle=True,
+        about="/proc/stat, meminfo, pressure",
+    ),
+    Source(
+        "unit",
+        (_C + "unit:UnitCollector", _C + "unit_show:UnitShowCollector"),
+        (UnitState,),
+        every=2.0,
+        idle=True,
+        needs="unit",
+        about="systemd over D-Bus, else systemctl show",
+    ),
+    Source(
+        "container",
+        (_C + "container:ContainerCollector",),
+        (ContainerState,),
+        every=3.0,
+        targets=("pid", "unit", "container"),
+        idle=True,
+        needs="container",
+        about="the engine's socket, else its state files, else the cgroup",
+    ),
+    Source("file_counts", (_C + "files:CountCollector",), (FileCounts,), about="/proc/PID/fd"),
+    Source(
+        "files",
+        (_C + "files:TableCollector",),
+        (FileTable,),
+        every=5.0,
+        deadline=20.0,
+        about="/proc/PID/fd, fdinfo, sock_diag",
+    ),
+    Source(
+        "limits",
+        (_C + "limits:LimitCollector",),
+        (LimitTable,),
+        every=2.0,
+        idle=True,
+        about="/proc/PID/limits, cgroupfs, sysctl, statvfs",
+    ),
+    Source(
+        "libraries",
+        (_C + "libraries:LibraryCollector",),
+        (Libraries,),
+        every=30.0,
+        deadline=30.0,
+        idle=True,
+        about="the ELF files in the target's root",
+    ),
+    Source(
+        "environment",
+        (_C + "environment:EnvironmentCollector",),
+        (Environment,),
+        every=20.0,
+        about="/proc/PID and the executable",
+    ),
+    Source(
+        "access",
+        (_C + "access:AccessCollector",),
+        (Access,),
+        every=20.0,
+        deadline=10.0,
+        about="modes and ACLs in the target's root",
+    ),
+    Source(
+        "journal",
+        (_C + "journal:JournalCollector", _C + "journalctl:JournalctlCollector"),
+        (LogLines, LogState),
+        every=0.5,
+        deadline=15.0,
+        idle=True,
+        needs="unit",
+        about="systemd's journal, as journalctl -u matches it",
+    ),
+    Source(
+        "container_log",
+        (_C + "container_log:ContainerLogCollector",),
+        (LogLines, LogState),
+        every=0.5,
+        targets=("pid", "unit", "container"),
+        idle=True,
+        needs="container",
+        about="the container engine's log files",
+    ),
+    Source(
+        "file_log",
+        (_C + "file_log:FileLogCollector",),
+        (LogLines, LogState),
+        every=0.5,
+        about="files that stdout and stderr go to",
+    ),
+    Source(
+        "kernel_log",
+        (_C + "kernel_log:KernelLogCollector",),
+        (OomKill,),
+        every=1.0,
+        idle=True,
+        about="/dev/kmsg or the kernel's journal lines",
+    ),
+)
+
+PICKER_SOURCES: tuple[Source, ...] = (
+    Source(
+        "services",
+        (_C + "services:ServiceCollector",),
+        (GoServices,),
+        every=2.0,
+        targets=("none",),
+        about="/proc and the executables",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view: a tab of the TUI, an argument of `show`, a part of every snapshot.
+
+    Attributes:
+        key: the number key of its tab.
+        table: the record type whose `rows` are the view's table, or None when the view is a page of its own.
+        record: for a page: the record types that `show` prints, one object each.
+        price: the dearest source that runs by itself.
+        command: the shell command that would show about the same; {pid}, {unit}, {container} are filled in.
+    """
+
+    id: str
+    title: str
+    key: str
+    about: str
+    records: tuple[type[Record], ...]
+    sources: tuple[str, ...]
+    table: type[Record] | None = None
+    columns: tuple[Column, ...] = ()
+    price: Price = "free"
+    command: str = ""
+
+
+VIEWS: tuple[View, ...] = (
+    View(
+        "findings",
+        "Findings",
+        "1",
+        "ranked claims with evidence and a next step; then what is fine; then what could not be checked",
+        (),
+        (),
+        command="gotriage check {target}",
+    ),
+    View(
+        "overview",
+        "Overview",
+        "2",
+        "unit, cgroup, PID and build in one place; CPU, memory, threads, descriptors and I/O over time",
+        (TargetState, UnitState, ContainerState, ProcessSample, CgroupSample, HostSample, OomKill),
+        ("process", "cgroup", "machine", "unit", "container", "kernel_log"),
+        command="systemctl {scope}status {unit}; cat /proc/{pid}/status",
+    ),
+    View(
+        "logs",
+        "Logs",
+        "3",
+        "the target's log from every place where it goes: journal, container engine, files",
+        (LogLines, LogState),
+        ("journal", "container_log", "file_log"),
+        table=LogLines,
+        columns=(
+            Column("at", "TIME", "time", 8),
+            Column("level", "LEVEL", "text", 5),
+            Column("source", "SOURCE", "text", 8, wide=True),
+            Column("identifier", "FROM", "text", 12, wide=True),
+            Column("message", "MESSAGE"),
+        ),
+        command="journalctl {scope}-u {unit} -f",
+    ),
+    View(
+        "limits",
+        "Limits",
+        "4",
+        "every rlimit and the limits of systemd, cgroup, kernel and file systems against use",
+        (LimitTable,),
+        ("limits",),
+        table=LimitTable,
+        columns=(
+            Column("name", "LIMIT", "text", 20),
+            Column("used", "USED", "value", 8),
+            Column("soft", "SOFT", "value", 9),
+            Column("hard", "HARD", "value", 9),
+            Column("growth", "GROWTH", "value", 9),
+            Column("full_in", "FULL IN", "seconds", 7),
+            Column("scope", "SET BY", "text", 10),
+            Column("subject", "FOR", "text", 0),
+            Column("fix", "RAISE WITH", "text", 40, wide=True),
+        ),
+        command="cat /proc/{pid}/limits",
+    ),
+    View(
+        "files",
+        "Files",
+        "5",
+        "every open descriptor by kind, with socket state and peer, pipe partner, deleted files",
+        (FileCounts, FileTable),
+        ("file_counts", "files"),
+        table=FileTable,
+        columns=(
+            Column("pid", "PID", "text", 7),
+            Column("fd", "FD", "count", 7),
+            Column("type", "TYPE", "text", 6),
+            Column("mode", "MODE", "text", 4),
+            Column("state", "STATE", "text", 11),
+            Column("name", "NAME"),
+            Column("peer", "PEER", "text", 24),
+            Column("size", "SIZE", "bytes", 6, wide=True),
+            Column("offset", "OFFSET", "bytes", 7, wide=True),
+            Column("recv_queue", "RECVQ", "bytes", 6, wide=True),
+            Column("send_queue", "SENDQ", "bytes", 6, wide=True),
+        ),
+        command="lsof -nP -p {pid}",
+    ),
+    View(
+        "libraries",
+        "Libraries",
+        "6",
+        "the dependency tree by the loader's rules in the target's root; missing ones first; nothing is run",
+        (Libraries,),
+        ("libraries",),
+        table=Libraries,
+        columns=(
+            Column("name", "LIBRARY", "text", 24),
+            Column("rule", "FOUND BY", "text", 15),
+            Column("path", "PATH"),
+            Column("package", "PACKAGE", "text", 16),
+            Column("needed_by", "NEEDED BY", "text", 24, wide=True),
+            Column("loaded", "LOADED", "text", 32, wide=True),
+        ),
+        command="readelf -d /proc/{pid}/exe",
+    ),
+    View(
+        "environment",
+        "Environment",
+        "7",
+        "build info, arguments, environment (secrets masked), identity, capabilities, directories, streams",
+        (Environment, Access),
+        ("environment", "access"),
+        command="go version -m /proc/{pid}/exe; tr '\\0' '\\n' </proc/{pid}/environ",
+    ),
+)
+
+
+def view(name: str) -> View | None:
+    """The view of that id, or None."""
+    return next((row for row in VIEWS if row.id == name), None)
+
+
+def source(name: str) -> Source | None:
+    """The source of that name, or None."""
+    return next((row for row in SOURCES + PICKER_SOURCES if row.name == name), None)
+
+
+__all__ = ["PICKER_SOURCES", "SOURCES", "VIEWS", "AnyRecord", "Column", "Price", "Source", "View", "source", "view"]

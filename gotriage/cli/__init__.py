@@ -1,0 +1,1 @@
+"""The commands: text and JSON on standard output, messages on standard error."""

@@ -1,0 +1,165 @@
+"""The command line of the contract, as argparse; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import NoReturn
+
+from gotriage import __version__
+from gotriage.errors import UsageError
+from gotriage.records.target import TargetSpec
+
+EPILOG = """\
+exit status: 0 no finding above info, 1 warnings, 2 critical findings, 3 the target could not be inspected,
+64 wrong usage, 69 a needed tool or kernel feature is missing, 77 permission denied"""
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|)$")
+_FACTORS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is a UsageError (exit 64), one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for anything it does not understand."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def duration(text: str) -> float:
+    """ "5s", "1.5m", "2h", "250ms" or plain seconds, as seconds."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"not a duration: {text!r} (5s, 2m, 1h)")
+    return float(match[1]) * _FACTORS[match[2]]
+
+
+def process_id(text: str) -> int:
+    """A PID: a whole number of 1 and above."""
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"not a process id: {text!r}")
+    return int(text)
+
+
+def build() -> Parser:
+    """The whole grammar."""
+    parser = Parser(
+        prog="gotriage",
+        description="Find out what is wrong with a running Go service, without stopping it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gotriage {__version__}")
+    _add_target(parser)
+    _add_screen(parser)
+    _add_config(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    _add_reading_commands(commands)
+    _add_writing_commands(commands)
+    _add_other_commands(commands)
+    return parser
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    target = parser.add_argument_group("target")
+    one = target.add_mutually_exclusive_group()
+    one.add_argument("--pid", "-p", type=process_id, metavar="N", default=argparse.SUPPRESS, help="one process")
+    one.add_argument("--unit", "-u", metavar="NAME", default=argparse.SUPPRESS, help="a systemd unit")
+    one.add_argument(
+        "--container",
+        "-c",
+        metavar="REF",
+        default=argparse.SUPPRESS,
+        help="a container: id, unique prefix or name; NAMESPACE/POD[/CONTAINER]",
+    )
+    target.add_argument("--user", action="store_true", default=argparse.SUPPRESS, help="the unit is a user unit")
+    target.add_argument(
+        "--root-pid",
+        type=process_id,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="resolve names, units and journals as process N sees them",
+    )
+
+
+def _add_screen(parser: argparse.ArgumentParser) -> None:
+    screen = parser.add_argument_group("screen")
+    screen.add_argument("--theme", choices=("dark", "light"), default=argparse.SUPPRESS, help="colours (default: dark)")
+    screen.add_argument(
+        "--no-color", action="store_true", default=argparse.SUPPRESS, help="as NO_COLOR; sudo drops that"
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="read the settings from FILE")
+
+
+_Commands = argparse._SubParsersAction
+
+
+def _command(commands: _Commands[Parser], name: str, about: str, *, target: bool = True) -> Parser:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", allow_abbrev=False)
+    if target:
+        _add_target(parser)
+    _add_config(parser)
+    return parser
+
+
+def _add_reading_commands(commands: _Commands[Parser]) -> None:
+    check = _command(commands, "check", "findings, ranked; the headless form of the first screen")
+    show = _command(commands, "show", "one view's records")
+    show.add_argument("view", nargs="?", metavar="VIEW", help="a view of `gotriage show --list`")
+    show.add_argument("--list", action="store_true", help="list the views")
+    for parser in (check, show):
+        parser.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")
+        parser.add_argument("--from", dest="source", metavar="FILE", help="read a snapshot or recording instead")
+        parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def _add_writing_commands(commands: _Commands[Parser]) -> None:
+    snapshot = _command(commands, "snapshot", "everything the cheap collectors see, once, into a file")
+    record = _command(commands, "record", "the same, continuously; Ctrl-C ends it cleanly")
+    for parser in (snapshot, record):
+        parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to make; never overwrites")
+    snapshot.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")
+    record.add_argument("--for", dest="seconds", type=duration, metavar="60s", help="how long to record")
+
+
+def _add_other_commands(commands: _Commands[Parser]) -> None:
+    opened = _command(commands, "open", "the TUI on a snapshot or recording: no root, any machine", target=False)
+    opened.add_argument("file", metavar="FILE")
+    _add_screen(opened)
+    demo = _command(commands, "demo", "a recorded incident, bundled: no root, no target", target=False)
+    demo.add_argument("name", nargs="?", metavar="NAME", help="which incident; see --list")
+    demo.add_argument("--list", action="store_true", help="list the bundled incidents")
+    _add_screen(demo)
+    doctor = _command(
+        commands, "doctor", "what this machine lets gotriage do, and how to get what is missing", target=False
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object per line")
+    _command(commands, "agent", "the record stream on standard output, requests on standard input")
+
+
+def target_of(arguments: argparse.Namespace) -> TargetSpec:
+    """The target that the flags name; kind "none" when they name none."""
+    user, root_pid = getattr(arguments, "user", False), getattr(arguments, "root_pid", None)
+    for kind in ("pid", "unit", "container"):
+        value = getattr(arguments, kind, None)
+        if value is not None:
+            if value == "":
+                raise UsageError(f"--{kind} needs a value")
+            if user and kind != "unit":
+                raise UsageError("--user goes with --unit only")
+            return TargetSpec(kind=kind, value=str(value), user=user, root_pid=root_pid)
+    if user:
+        raise UsageError("--user goes with --unit NAME")
+    return TargetSpec(root_pid=root_pid)
+
+
+def needed_target(arguments: argparse.Namespace) -> TargetSpec:
+    """Like `target_of`, but a missing target is wrong usage."""
+    spec = target_of(arguments)
+    if spec.kind == "none":
+        raise UsageError(f"{arguments.command} needs a target: --pid N, --unit NAME or --container REF")
+    return spec

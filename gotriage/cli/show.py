@@ -1,0 +1,94 @@
+"""`gotriage show VIEW`: one view's records as text or JSON Lines."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from gotriage import catalog
+from gotriage.cli.source import with_session
+from gotriage.errors import EXIT_OK, UsageError
+from gotriage.render import jsonl, text
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gotriage.records import Record
+    from gotriage.session.store import Session
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the view, or the list of views."""
+    if arguments.list:
+        for view in catalog.VIEWS:
+            print(f"{view.id:<12} {view.price:<6} {view.about}")
+        return EXIT_OK
+    view = _wanted(arguments.view)
+    if view.id == "findings":
+        from gotriage.cli import check
+
+        return check.run(arguments)
+
+    def print_view(session: Session) -> int:
+        for line in _json(session, view) if arguments.json else _text(session, view):
+            print(line)
+        return EXIT_OK
+
+    return with_session(arguments, print_view, sources=view.sources, rates=view.id in ("overview", "limits"))
+
+
+def _wanted(name: str | None) -> catalog.View:
+    known = [view.id for view in catalog.VIEWS]
+    if name is None:
+        raise UsageError(f"show needs a VIEW: {', '.join(known)}")
+    view = catalog.view(name)
+    if view is None:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; views: {', '.join(known)}"
+        raise UsageError(f"no view {name!r}{hint}")
+    return view
+
+
+def _json(session: Session, view: catalog.View) -> Iterator[str]:
+    """Objects of the view: rows of its table, else its records; gaps go to standard error."""
+    for gap in _gaps(session, view):
+        print(gap, file=sys.stderr)
+    if view.table is not None:
+        yield from (jsonl.line(row) for row in _rows(session, view))
+        return
+    yield from (jsonl.line(record) for record in _records(session, view))
+
+
+def _text(session: Session, view: catalog.View) -> Iterator[str]:
+    width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
+    for record in _records(session, view):
+        if type(record) is not view.table:
+            yield from text.page(record)
+            yield ""
+    if view.table is not None:
+        yield from text.table(list(_rows(session, view)), view.columns, width)
+    yield from _gaps(session, view)
+
+
+def _records(session: Session, view: catalog.View) -> Iterator[Record]:
+    for kind in view.records:
+        record = session.latest(kind)
+        if record is not None:
+            yield record
+
+
+def _rows(session: Session, view: catalog.View) -> Iterator[object]:
+    if view.id == "logs":
+        yield from session.logs.tail(1_000_000)
+        return
+    record = session.latest(view.table) if view.table else None
+    yield from getattr(record, "rows", ())
+
+
+def _gaps(session: Session, view: catalog.View) -> Iterator[str]:
+    for gap in session.gaps():
+        if gap.source.partition(".")[0] in view.sources:
+            yield text.gap_line(gap)

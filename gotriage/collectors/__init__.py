@@ -1,0 +1,65 @@
+"""HOW WE LOOK: one file a backend, pure `parse_*` functions above, a few lines of I/O below.
+
+A collector is a class made with `(host, target)` once per attachment. The agent calls `collect()` every so often,
+always in the same thread; it yields records. It may keep what it needs to compute rates. Failures are values:
+it yields a `Gap` for the part that it could not see and goes on, or lets a GotriageError or OSError out, which the
+agent turns into a `Gap` of the whole collector. Raising `Unavailable` makes the agent use the row's next collector.
+
+Gaps: a look yields every gap that holds at it. The agent writes each once, and closes it when a later look that went
+through does not yield it any more. Records that equal the collector's previous one of the type are not written again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from gotriage.errors import MissingFacility
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gotriage.host import Host
+    from gotriage.records import Record
+    from gotriage.records.stream import Request
+    from gotriage.target.model import Target
+
+
+class Collector(Protocol):
+    """The shape of a collector."""
+
+    backend: str
+    """Name of the source in use, as `?` shows it: "/proc", "D-Bus", "journalctl -o json" ..."""
+
+    def __init__(self, host: Host, target: Target) -> None: ...
+
+    def collect(self) -> Iterator[Record]:
+        """Look once. Bounded in time and size."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Answering(Protocol):
+    """What a collector that also answers requests has besides (log history)."""
+
+    def answer(self, request: Request) -> Iterator[Record]:
+        """Records for one request; the agent writes the `Reply`."""
+        ...
+
+
+class Unavailable(MissingFacility):
+    """This backend cannot serve here; the text says why. The agent takes the row's next collector.
+
+    Attributes:
+        lost: whether anything is lost when no other backend serves. True is a gap, False is silence (the source does
+            not apply to this target); None leaves it to the catalogue: a loss, unless the target lacks what the
+            row's `needs` names.
+        remedy: what to type or change so that it can serve.
+    """
+
+    def __init__(self, text: str = "", *, lost: bool | None = None, remedy: str = "") -> None:
+        super().__init__(text)
+        self.lost = lost
+        self.remedy = remedy

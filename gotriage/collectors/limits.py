@@ -1,0 +1,341 @@
+"""Every limit that applies to the target, with use, growth and the line that raises it."""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gotriage.errors import GotriageError, NotPermitted, TargetGone
+from gotriage.host import clock, fds, resources
+from gotriage.host.cgroupfs import Cgroups, locate, unified_path
+from gotriage.host.unit_limits import configured
+from gotriage.records.base import Why
+from gotriage.records.limits import Limit, LimitTable
+from gotriage.records.stream import Gap
+from gotriage.records.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gotriage.host import Host
+    from gotriage.records import Record
+    from gotriage.target.model import Target
+
+WINDOW = 60.0
+"""Seconds over which growth is measured."""
+LEAST_WINDOW, LEAST_SAMPLES = 8.0, 5
+"""Growth is not told from less: a line through two points is noise."""
+SELDOM = 10.0
+"""Seconds between two looks at what is dear: a scan of all processes, a read of all mappings."""
+ROOT = Why("permission denied", "run gotriage as root (sudo)", permission=True)
+NOT_COUNTED = Why("the kernel counts no use of it per process")
+
+
+@dataclass(frozen=True, slots=True)
+class Rlimit:
+    """One line of /proc/PID/limits: its names for setrlimit(2), prlimit(1), systemd.exec(5) and docker run --ulimit."""
+
+    name: str
+    option: str
+    directive: str
+    unit: str = "count"
+
+
+RLIMITS = {
+    "Max cpu time": Rlimit("RLIMIT_CPU", "cpu", "LimitCPU", "seconds"),
+    "Max file size": Rlimit("RLIMIT_FSIZE", "fsize", "LimitFSIZE", "bytes"),
+    "Max data size": Rlimit("RLIMIT_DATA", "data", "LimitDATA", "bytes"),
+    "Max stack size": Rlimit("RLIMIT_STACK", "stack", "LimitSTACK", "bytes"),
+    "Max core file size": Rlimit("RLIMIT_CORE", "core", "LimitCORE", "bytes"),
+    "Max resident set": Rlimit("RLIMIT_RSS", "rss", "LimitRSS", "bytes"),
+    "Max processes": Rlimit("RLIMIT_NPROC", "nproc", "LimitNPROC"),
+    "Max open files": Rlimit("RLIMIT_NOFILE", "nofile", "LimitNOFILE"),
+    "Max locked memory": Rlimit("RLIMIT_MEMLOCK", "memlock", "LimitMEMLOCK", "bytes"),
+    "Max address space": Rlimit("RLIMIT_AS", "as", "LimitAS", "bytes"),
+    "Max file locks": Rlimit("RLIMIT_LOCKS", "locks", "LimitLOCKS"),
+    "Max pending signals": Rlimit("RLIMIT_SIGPENDING", "sigpending", "LimitSIGPENDING"),
+    "Max msgqueue size": Rlimit("RLIMIT_MSGQUEUE", "msgqueue", "LimitMSGQUEUE", "bytes"),
+    "Max nice priority": Rlimit("RLIMIT_NICE", "nice", "LimitNICE", "priority"),
+    "Max realtime priority": Rlimit("RLIMIT_RTPRIO", "rtprio", "LimitRTPRIO", "priority"),
+    "Max realtime timeout": Rlimit("RLIMIT_RTTIME", "rttime", "LimitRTTIME", "microseconds"),
+}
+"""Names: fs/proc/base.c lnames; units: getrlimit(2)."""
+
+
+_DIRECTIVES = {known.directive: known.unit for known in RLIMITS.values()} | {
+    "TasksMax": "count",
+    "MemoryHigh": "bytes",
+    "MemoryMax": "bytes",
+    "MemorySwapMax": "bytes",
+}
+"""Directive of systemd.exec(5) and systemd.resource-control(5) to the unit of its value."""
+
+
+def growth_of(samples: Sequence[tuple[float, float]]) -> float | None:
+    """Slope of the least-squares line through (seconds, use), per second; None while there is too little to tell."""
+    if len(samples) < LEAST_SAMPLES or samples[-1][0] - samples[0][0] < LEAST_WINDOW:
+        return None
+    count = len(samples)
+    middle_t = sum(t for t, _ in samples) / count
+    middle_v = sum(v for _, v in samples) / count
+    spread = sum((t - middle_t) ** 2 for t, _ in samples)
+    return sum((t - middle_t) * (v - middle_v) for t, v in samples) / spread if spread else None
+
+
+def fullness(row: Limit) -> tuple[float, float]:
+    """Sorts the nearest to exhaustion first: by share in use, then by time left."""
+    share = row.used / row.soft if row.soft and row.used is not None else -1.0
+    return -share, row.full_in if row.full_in is not None else float("inf")
+
+
+def roomier(used: float | None, soft: float | None) -> int:
+    """A limit to suggest: a power of two, at least four times the use and twice the limit of now, 65536 at least."""
+    wanted = max(4 * (used or 0), 2 * (soft or 0), 65536)
+    return 1 << (int(wanted) - 1).bit_length()
+
+
+class LimitCollector:
+    """One `LimitTable` a look."""
+
+    backend = "/proc/PID/limits, cgroupfs, sysctl, statvfs"
+
+    def __init__(self, host: Host, target: Target) -> None:
+        self._host, self._target = host, target
+        self._cgroups = Cgroups(host)
+        self._samples: dict[tuple[str, str], deque[tuple[float, float]]] = {}
+        self._seldom: dict[str, tuple[float, float | None]] = {}
+        self._systems: list[resources.FileSystem] = []
+        self._systems_at = -SELDOM
+        self._configured: dict[str, int | None] = {}
+        self._configured_at = -3 * SELDOM
+        self._in_use: dict[str, float] = {}
+
+    def collect(self) -> Iterator[Record]:
+        """Look once; a part that cannot be looked at is a gap, and the others stand."""
+        rows: list[Limit] = []
+        for name, part in (
+            ("rlimits", self._rlimits),
+            ("systemd", self._systemd),
+            ("cgroup", self._cgroup),
+            ("kernel", self._kernel),
+            ("filesystems", self._file_systems),
+        ):
+            try:
+                rows += part()
+            except TargetGone:
+                raise
+            except NotPermitted as error:
+                yield _gap(name, str(error), permission=True)
+            except (GotriageError, OSError) as error:
+                yield _gap(name, str(error), permission=isinstance(error, PermissionError))
+        now = clock.monotonic()
+        yield LimitTable(at=clock.now(), rows=tuple(sorted((self._grown(row, now) for row in rows), key=fullness)))
+
+    # -- growth
+
+    def _grown(self, row: Limit, now: float) -> Limit:
+        if row.used is None:
+            return row
+        samples = self._samples.setdefault((row.name, row.subject), deque())
+        samples.append((now, row.used))
+        while samples and now - samples[0][0] > WINDOW:
+            samples.popleft()
+        growth = growth_of(samples)
+        if growth is None:
+            return row
+        left = row.soft - row.used if row.soft is not None else None
+        full_in = max(0.0, left / growth) if left is not None and growth > 0 else None
+        return msgspec.structs.replace(row, growth=round(growth, 6), full_in=full_in)
+
+    def _now_and_then(self, name: str, look: Callable[[], float]) -> float | None:
+        """A dear number, measured anew every SELDOM seconds."""
+        now = clock.monotonic()
+        seen = self._seldom.get(name)
+        if seen is None or now - seen[0] >= SELDOM:
+            try:
+                seen = (now, look())
+            except (GotriageError, OSError):
+                seen = (now, None)
+            self._seldom[name] = seen
+        return seen[1]
+
+    # -- the parts
+
+    def _rlimits(self) -> Iterator[Limit]:
+        pid = self._target.pid
+        if pid is None:
+            return
+        limits, used = self._host.proc.limits(pid), resources.of_process(self._host, pid)
+        uid = int(self._host.proc.status(pid)["Uid"].split()[0])
+        tasks = self._now_and_then("tasks", lambda: resources.tasks_of_user(self._host, uid))
+        if tasks is not None:
+            used["Max processes"] = tasks
+        denied = False
+        try:
+            used["Max open files"] = fds.count(self._host, pid, checked=True)
+        except NotPermitted:
+            denied = True
+        self._in_use = {RLIMITS[title].directive: use for title, use in used.items() if title in RLIMITS}
+        self._in_use["TasksMax"] = resources.tasks_of(self._host, self._target.pids)
+        for title, (soft, hard) in limits.items():
+            known = RLIMITS.get(title)
+            if known is None:
+                continue
+            use = used.get(title)
+            why = None if use is not None else ROOT if denied and title == "Max open files" else NOT_COUNTED
+            yield Limit(
+                name=known.name,
+                scope="rlimit",
+                unit=known.unit,
+                soft=soft,
+                hard=hard,
+                unlimited=soft is None,
+                used=use,
+                fix=self._raise_rlimit(known, use, soft, pid) if soft is not None else "",
+                subject=f"pid {pid}",
+                unknown=why,
+            )
+        yield from self._mappings(pid)
+
+    def _raise_rlimit(self, known: Rlimit, used: float | None, soft: float, pid: int) -> str:
+        if known.unit not in ("count", "bytes") or not soft:
+            return ""
+        value = roomier(used, soft)
+        if self._target.container is not None:
+            engine = self._target.container.engine
+            return (
+                f"{engine if engine in ('docker', 'podman') else 'the engine'}: --ulimit {known.option}={value}:{value}"
+            )
+        if self._target.unit:
+            unit = shlex.quote(clean(self._target.unit))
+            return f"{_systemctl(self._target)} edit {unit}: [Service] {known.directive}={value}"
+        return f"prlimit --pid {pid} --{known.option}={value}:{value}"
+
+    def _mappings(self, pid: int) -> Iterator[Limit]:
+        limit = resources.sysctl(self._host, "vm.max_map_count")
+        if limit is None:
+            return
+        used = self._now_and_then("mappings", lambda: resources.mappings(self._host, pid))
+        fix = f"sysctl -w vm.max_map_count={roomier(used, limit)}"
+        why = None if used is not None else ROOT
+        yield Limit(
+            name="vm.max_map_count", scope="kernel", soft=limit, used=used, fix=fix, subject=f"pid {pid}", unknown=why
+        )
+
+    def _systemd(self) -> Iterator[Limit]:
+        """What the unit is configured to: it may differ from what the process got when it was started."""
+        unit = self._target.unit
+        if not unit:
+            return
+        now = clock.monotonic()
+        if now - self._configured_at >= SELDOM * 3:
+            self._configured = configured(self._host, unit, self._target.user_uid)
+            self._configured_at = now
+        for name, known in _DIRECTIVES.items():
+            soft = self._configured.get(f"{name}Soft", self._configured.get(name))
+            if soft is not None:
+                hard = self._configured.get(name)
+                use = self._in_use.get(name)
+                why = None if use is not None else NOT_COUNTED
+                yield Limit(
+                    name=name, scope="systemd", unit=known, soft=soft, hard=hard, used=use, subject=unit, unknown=why
+                )
+
+    def _cgroup(self) -> Iterator[Limit]:
+        path = unified_path(self._host, self._target.pid, self._target.cgroup)
+        for controller, files in _CGROUP_FILES.items():
+            group = locate(self._cgroups, controller, path, self._target.cgroup_v1)
+            if group is None or group.whole_machine:
+                continue
+            for limit_name, use_name, unit, directive, option in files[group.version]:
+                found = group.tightest(limit_name)
+                if found is None:
+                    continue
+                limit, level = found
+                yield Limit(
+                    name=limit_name,
+                    scope="cgroup",
+                    unit=unit,
+                    soft=limit,
+                    used=level.number(use_name),
+                    fix=self._raise_cgroup(directive, option, limit),
+                    subject=clean(level.path),
+                )
+
+    def _raise_cgroup(self, directive: str, option: str, limit: int) -> str:
+        value = 2 * limit
+        if self._target.container is not None:
+            engine = self._target.container.engine
+            return f"{engine} update {option}={value}" if engine in ("docker", "podman") else ""
+        if self._target.unit:
+            return (
+                f"{_systemctl(self._target)} set-property {shlex.quote(clean(self._target.unit))} {directive}={value}"
+            )
+        return ""
+
+    def _kernel(self) -> Iterator[Limit]:
+        for row in resources.of_kernel(self._host):
+            fix = f"sysctl -w {row.name}={roomier(row.used, row.limit)}"
+            yield Limit(name=row.name, scope="kernel", soft=row.limit, used=row.used, fix=fix, subject="machine")
+
+    def _systems_of(self, pid: int) -> list[resources.FileSystem]:
+        """The file systems, looked at anew every SELDOM seconds: a full disk does not empty itself in between."""
+        now = clock.monotonic()
+        if now - self._systems_at >= SELDOM:
+            self._systems, self._systems_at = resources.file_systems(self._host, pid), now
+        return self._systems
+
+    def _file_systems(self) -> Iterator[Limit]:
+        pid = self._target.pid
+        if pid is None:
+            return
+        for row in self._systems_of(pid):
+            path = clean(row.path)
+            full = float(row.used_bytes + row.room_bytes)
+            yield Limit(
+                name="space",
+                scope="filesystem",
+                unit="bytes",
+                soft=full,
+                used=row.used_bytes,
+                subject=path,
+                fix=f"df -h {shlex.quote(path)}; du -x --max-depth=2 / | sort -n | tail",
+            )
+            if row.inodes is not None:
+                used, room = row.inodes
+                fix = f"df -i {shlex.quote(path)}"
+                yield Limit(name="inodes", scope="filesystem", soft=used + room, used=used, subject=path, fix=fix)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+_CGROUP_FILES = {
+    "pids": {
+        1: [("pids.max", "pids.current", "count", "TasksMax", "--pids-limit")],
+        2: [("pids.max", "pids.current", "count", "TasksMax", "--pids-limit")],
+    },
+    "memory": {
+        1: [("memory.limit_in_bytes", "memory.usage_in_bytes", "bytes", "MemoryMax", "--memory")],
+        2: [
+            ("memory.max", "memory.current", "bytes", "MemoryMax", "--memory"),
+            ("memory.high", "memory.current", "bytes", "MemoryHigh", "--memory-reservation"),
+            ("memory.swap.max", "memory.swap.current", "bytes", "MemorySwapMax", "--memory-swap"),
+        ],
+    },
+}
+"""Controller to, by version: limit file, use file, unit, systemd's directive (systemd.resource-control(5)), and the
+option of docker update."""
+
+
+def _systemctl(target: Target) -> str:
+    return "systemctl --user" if target.user_uid is not None else "systemctl"
+
+
+def _gap(name: str, reason: str, *, permission: bool) -> Gap:
+    remedy = "run gotriage as root (sudo)" if permission else ""
+    return Gap(at=clock.now(), source=f"limits.{name}", reason=clean(reason), remedy=remedy, permission=permission)

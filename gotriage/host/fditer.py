@@ -1,0 +1,304 @@
+"""All descriptors of a process in one read: an iterator program in the kernel writes a record for each.
+
+Tens of thousands of them take some ten milliseconds, with offset, flags, size and socket addresses, where /proc takes
+one to four system calls each. Needs Linux 6.1, its type information, and CAP_BPF with CAP_PERFMON or CAP_SYS_ADMIN.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gotriage.errors import GotriageError
+from gotriage.host import bpf, btf
+from gotriage.host.bpf import FP, R0, R1, R2, R3, R6, R7, R8, R9, Program
+from gotriage.host.fdread import NO_STAT, mode
+from gotriage.host.sockdiag import STATES, Hosts, Table
+
+if TYPE_CHECKING:
+    from gotriage.host import Host
+    from gotriage.host.btf import Btf
+    from gotriage.host.fdread import Entry
+
+TYPES: Final = (
+    "bpf_iter__task_file", "bpf_iter_meta", "task_struct", "files_struct", "fdtable", "file", "inode", "socket", "sock",
+    "sock_common", "tcp_sock", "bpf_iter_task_file",
+)  # fmt: skip
+HEAD: Final = struct.Struct("=IIIIqQqII")
+"""fd, close on exec, flags, st_mode, offset, inode, size, hard links, length of the path that follows or 0."""
+SOCK: Final = struct.Struct("=IIIHxxIIII16s16s")
+"""family, protocol, state, remote port (network order), local port, receive and send queue, unused, two addresses."""
+WHOLE: Final = struct.Struct("=IIII8xQ8x4xI IIIHxxIII4x16s16s")
+"""The record of a socket, both together, without what sockets do not have."""
+SWAP: Final = sys.byteorder == "little"
+S_IFMT, S_IFSOCK, TCP = 0o170000, 0o140000, 6
+HEAD_AT, SOCK_AT, PATH_AT = -112, -64, -512
+PATH_SIZE: Final = 400
+"""Longest path that is told; longer ones are read from /proc."""
+
+
+def program(types: Btf) -> Program:
+    """The program for this kernel."""
+    code = Program()
+    at = types.offset
+    context = "bpf_iter__task_file"
+    code.move(R6, R1)
+    code.load(R7, R6, at(context, "file"))
+    code.jump("==", R7, 0, "out")
+    code.load(R8, R6, at(context, "task"))
+    code.jump("==", R8, 0, "out")
+    code.load(R9, R6, at(context, "meta"))
+    code.load(R9, R9, at("bpf_iter_meta", "seq"))
+    code.load(R6, R6, at(context, "fd"), 4)
+    code.store(HEAD_AT, R6, 4)
+    _close_on_exec(code, types)
+    code.load(R1, R7, at("file", "f_flags"), 4)
+    code.store(HEAD_AT + 8, R1, 4)
+    code.load(R1, R7, at("file", "f_pos"))
+    code.store(HEAD_AT + 16, R1)
+    code.load(R2, R7, at("file", "f_inode"))
+    inode = ((12, "i_mode", 2, 4), (24, "i_ino", 8, 8), (32, "i_size", 8, 8), (40, "i_nlink", 4, 4))
+    for place, member, size, into in inode:
+        code.load(R1, R2, at("inode", member), size)
+        code.store(HEAD_AT + place, R1, into)
+    code.zero(HEAD_AT + 44, 4)
+    code.move(R1, R7)
+    code.call(bpf.SOCK_FROM_FILE)
+    code.jump("!=", R0, 0, "socket")
+    _path(code, types)
+    code.place("socket")
+    _socket(code, types)
+    code.place("out")
+    code.set(R0, 0)
+    code.leave()
+    return code
+
+
+def _close_on_exec(code: Program, types: Btf) -> None:
+    """The flag of the descriptor, which is not the file's: bit `fd` of task->files->fdt->close_on_exec."""
+    code.load(R3, R8, types.offset("task_struct", "files"))
+    code.load(R3, R3, types.offset("files_struct", "fdt"))
+    code.load(R3, R3, types.offset("fdtable", "close_on_exec"))
+    code.move(R1, R6)
+    code.shift(R1, -6)
+    code.shift(R1, 3)
+    code.add_register(R3, R1)
+    code.zero(PATH_AT)
+    code.move(R1, FP)
+    code.add(R1, PATH_AT)
+    code.set(R2, 8)
+    code.call(bpf.PROBE_READ_KERNEL)
+    code.load_frame(R1, PATH_AT)
+    code.keep(R6, 63)
+    code.bit(R1, R6)
+    code.store(HEAD_AT + 4, R1, 4)
+
+
+def _write(code: Program, start: int, size: int) -> None:
+    code.move(R1, R9)
+    code.move(R2, FP)
+    code.add(R2, start)
+    code.set(R3, size)
+    code.call(bpf.SEQ_WRITE)
+
+
+def _path(code: Program, types: Btf) -> None:
+    """Anything but a socket: the head, and the path as readlink(2) of /proc/PID/fd/N would tell it."""
+    code.move(R1, R7)
+    code.add(R1, types.offset("file", "f_path"))
+    code.move(R2, FP)
+    code.add(R2, PATH_AT)
+    code.set(R3, PATH_SIZE)
+    code.call(bpf.D_PATH)
+    code.move(R8, R0)
+    code.jump("s<", R8, 1, "no path")
+    code.jump(">", R8, PATH_SIZE, "no path")
+    code.store(HEAD_AT + 44, R8, 4)
+    _write(code, HEAD_AT, HEAD.size)
+    code.move(R1, R9)
+    code.move(R2, FP)
+    code.add(R2, PATH_AT)
+    code.move(R3, R8)
+    code.call(bpf.SEQ_WRITE)
+    code.go("out")
+    code.place("no path")
+    _write(code, HEAD_AT, HEAD.size)
+    code.go("out")
+
+
+def _socket(code: Program, types: Btf) -> None:
+    """A socket: the head and what struct sock says of it (include/net/sock.h)."""
+    at = types.offset
+    common = "__sk_common"
+    code.load(R8, R0, at("socket", "sk"))
+    fields = (
+        (0, (common, "skc_family"), 2, 4),
+        (4, ("sk_protocol",), 2, 4),
+        (8, (common, "skc_state"), 1, 4),
+        (12, (common, "skc_dport"), 2, 4),
+        (16, (common, "skc_num"), 2, 4),
+        (20, ("sk_ack_backlog",), 4, 4),
+        (24, ("sk_max_ack_backlog",), 4, 4),
+    )
+    for place, members, size, into in fields:
+        code.load(R1, R8, at("sock", *members), size)
+        code.store(SOCK_AT + place, R1, into)
+    code.zero(SOCK_AT + 28, 4)
+    for place, v4, v6 in ((32, "skc_rcv_saddr", "skc_v6_rcv_saddr"), (48, "skc_daddr", "skc_v6_daddr")):
+        code.load(R1, R8, at("sock", common, v6))
+        code.store(SOCK_AT + place, R1)
+        code.load(R1, R8, at("sock", common, v6) + 8)
+        code.store(SOCK_AT + place + 8, R1)
+        code.load(R2, R8, at("sock", common, "skc_family"), 2)
+        code.jump("!=", R2, socket.AF_INET, f"{v6} done")
+        code.load(R1, R8, at("sock", common, v4), 4)
+        code.store(SOCK_AT + place, R1, 4)
+        code.zero(SOCK_AT + place + 4, 4)
+        code.zero(SOCK_AT + place + 8)
+        code.place(f"{v6} done")
+    _queues(code, types)
+    _write(code, HEAD_AT, HEAD.size + SOCK.size)
+
+
+def _queues(code: Program, types: Btf) -> None:
+    """Unread and unacknowledged bytes of a TCP socket that does not listen, as inet_diag counts them (tcp_diag.c)."""
+    at = types.offset
+    code.load(R1, R8, at("sock", "__sk_common", "skc_state"), 1)
+    code.jump("==", R1, STATES.index("LISTEN"), "queues done")
+    code.zero(SOCK_AT + 20, 4)
+    code.zero(SOCK_AT + 24, 4)
+    code.move(R1, R8)
+    code.call(bpf.SKC_TO_TCP_SOCK)
+    code.jump("==", R0, 0, "queues done")
+    for place, newer, older in ((20, "rcv_nxt", "copied_seq"), (24, "write_seq", "snd_una")):
+        code.load(R1, R0, at("tcp_sock", newer), 4)
+        code.load(R2, R0, at("tcp_sock", older), 4)
+        code.subtract(R1, R2)
+        code.store(SOCK_AT + place, R1, 4)
+    code.place("queues done")
+
+
+# -- the user's side
+
+
+@dataclass(slots=True)
+class Found:
+    """The descriptors of one process: numbers, entries, and the Internet sockets among them by inode."""
+
+    numbers: list[int] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    sockets: Table = field(default_factory=dict)
+    incomplete: list[int] = field(default_factory=list)
+    """Places in `entries` that /proc knows more of: paths that are too long, and pidfds."""
+
+
+@cache
+def _loaded(folder: str) -> int | None:
+    """The program's descriptor, loaded once; None where this kernel or our rights do not let us."""
+    try:
+        types = btf.of_kernel(Path(folder), TYPES)
+        return bpf.load_iterator(program(types), types.function("bpf_iter_task_file"))
+    except (GotriageError, OSError):
+        return None
+
+
+def read(host: Host, pid: int, limit: int) -> Found | None:
+    """All descriptors of the process, at most `limit`; None where this way is closed, or there is nothing to see."""
+    if str(host.proc.root) != "/proc":
+        return None
+    loaded = _loaded(str(host.sys))
+    if loaded is None:
+        return None
+    try:
+        data = bpf.run_iterator(loaded, pid)
+    except (GotriageError, OSError):
+        return None
+    return parse(data, limit) if data else None
+
+
+def parse(data: bytes, limit: int) -> Found:
+    """The records of the program. A second table of descriptors (a thread with its own) ends the list."""
+    found, at, last = Found(), 0, -1
+    hosts: dict[int, _Hosts] = {family: _Hosts(family) for family in (socket.AF_INET, socket.AF_INET6)}
+    modes = _Modes()
+    while at + HEAD.size <= len(data) and len(found.numbers) < limit:
+        fd, closing, flags, st_mode, offset, inode, size, links, length = HEAD.unpack_from(data, at)
+        if fd <= last:
+            break
+        if st_mode & S_IFMT == S_IFSOCK and not length:
+            taken = _sockets(memoryview(data)[at:], limit, found, hosts, modes)
+            if not taken:
+                break
+            at += taken
+            last = found.numbers[-1]
+            continue
+        last = fd
+        start = at + HEAD.size
+        at = start + length
+        link = data[start : at - 1].decode("utf-8", "surrogateescape") if length else ""
+        if not link or "pidfd" in link[:20]:
+            found.incomplete.append(len(found.entries))
+        facts = (st_mode, size, inode, links) if link[:1] == "/" else NO_STAT
+        found.numbers.append(fd)
+        found.entries.append((link, (modes[flags, closing], offset, None), facts) if link else "")
+    return found
+
+
+def _sockets(data: memoryview, limit: int, found: Found, hosts: dict[int, _Hosts], modes: _Modes) -> int:
+    """A run of sockets; how many bytes it takes, 0 when the first is cut. Other families are left to sock_diag."""
+    many = min(len(data) // WHOLE.size, limit - len(found.numbers))
+    numbers, entries, table, done = found.numbers, found.entries, found.sockets, 0
+    last, family, names, before, letters = numbers[-1] if numbers else -1, 0, None, None, ""
+    for (
+        fd, closing, flags, st_mode, inode, length, kind, protocol, state, dport, sport, recv, send, source, target
+    ) in WHOLE.iter_unpack(data[: many * WHOLE.size]):  # fmt: skip
+        if st_mode & S_IFMT != S_IFSOCK or length or fd <= last:
+            break
+        if (now := flags << 1 | closing) != before:
+            before, letters = now, modes[flags, closing]
+        if kind != family:
+            family, names = kind, hosts.get(kind)
+        done += 1
+        last = fd
+        numbers.append(fd)
+        entries.append((inode, letters))
+        if names is None:
+            continue
+        port = (dport >> 8 | (dport & 0xFF) << 8) if SWAP else dport
+        local = f"{names[source]}:{sport}" if sport else ""
+        peer = f"{names[target]}:{port}" if port or state == 1 else ""
+        if protocol == TCP:
+            table[inode] = (names.tcp, _STATES[state & 0xFF], local, peer, recv, send)
+        else:
+            name = names.protocols.get(protocol, "ip")
+            table[inode] = (name, _STATES[state & 0xFF], local, peer, None, None)
+    return done * WHOLE.size
+
+
+class _Modes(dict[tuple[int, int], str]):
+    """Flags of the file and of the descriptor in letters."""
+
+    def __missing__(self, key: tuple[int, int]) -> str:
+        flags, closing = key
+        text = self[key] = mode(flags | (os.O_CLOEXEC if closing else 0))
+        return text
+
+
+_STATES: Final = (*STATES, *map(str, range(len(STATES), 256)))
+_PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp", 136: "udplite", 255: "raw", 262: "mptcp"}
+
+
+class _Hosts(Hosts):
+    """Addresses as text, and names of protocols, of one family."""
+
+    def __init__(self, family: int) -> None:
+        super().__init__(family)
+        six = "6" if family == socket.AF_INET6 else ""
+        self.protocols = {number: f"{_PROTOCOLS.get(number, f'ip-{number}')}{six}" for number in range(512)}
+        self.tcp = self.protocols[TCP]

@@ -1,0 +1,171 @@
+"""How much of each limited thing is in use: by a process, by its user, by the machine, by its file systems.
+
+Sizes in bytes, times in seconds. What the kernel does not count anywhere readable is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gotriage.errors import GotriageError
+from gotriage.host import clock
+from gotriage.host.inroot import InRoot
+from gotriage.host.outputs import outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gotriage.host import Host
+
+MOST_PIDS = 50_000
+_SIZES = {
+    "Max address space": "VmSize",
+    "Max data size": "VmData",
+    "Max stack size": "VmStk",
+    "Max locked memory": "VmLck",
+    "Max resident set": "VmRSS",
+}
+
+
+def of_process(host: Host, pid: int) -> dict[str, float]:
+    """Use by name of /proc/PID/limits, as far as its status and stat tell. Raises TargetGone, NotPermitted."""
+    status, stat = host.proc.status(pid), host.proc.stat(pid)
+    found: dict[str, float] = {"Max cpu time": (stat.utime + stat.stime) / clock.TICKS_PER_SECOND}
+    for name, field in _SIZES.items():
+        words = status.get(field, "").split()
+        if words and words[0].isdigit():
+            found[name] = int(words[0]) * 1024
+    queued = status.get("SigQ", "").partition("/")[0]
+    if queued.isdigit():
+        found["Max pending signals"] = int(queued)
+    return found
+
+
+def tasks_of_user(host: Host, uid: int) -> int:
+    """Threads of all processes with that real uid: what RLIMIT_NPROC counts (getrlimit(2))."""
+    total = 0
+    for pid in host.proc.pids()[:MOST_PIDS]:
+        try:
+            if int(host.proc.status(pid)["Uid"].split()[0]) == uid:
+                total += host.proc.stat(pid).threads
+        except (GotriageError, OSError, KeyError, ValueError):
+            continue
+    return total
+
+
+def tasks_of(host: Host, pids: Iterable[int]) -> int:
+    """Threads of these processes: what TasksMax and pids.max count."""
+    total = 0
+    for pid in pids:
+        try:
+            total += host.proc.stat(pid).threads
+        except (GotriageError, OSError, ValueError):
+            continue
+    return total
+
+
+def mappings(host: Host, pid: int) -> int:
+    """Memory mappings of a process: what vm.max_map_count limits. Raises TargetGone, NotPermitted."""
+    return host.proc.read(pid, "maps").count(b"\n")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLimit:
+    """A limit of the whole machine: sysctl name, limit, use."""
+
+    name: str
+    limit: int
+    used: int | None
+
+
+def of_kernel(host: Host) -> list[KernelLimit]:
+    """kernel.pid_max, kernel.threads-max, fs.file-max (proc_sys_kernel(5), proc_sys_fs(5)); without unreadable ones."""
+    tasks = _tasks(host)
+    found = []
+    for name, used in (("kernel.pid_max", tasks), ("kernel.threads-max", tasks)):
+        limit = sysctl(host, name)
+        if limit is not None:
+            found.append(KernelLimit(name, limit, used))
+    # Where memory is plenty, fs.file-max is LONG_MAX: no limit at all, and no row.
+    try:
+        allocated, unused, most = (int(word) for word in host.proc.text("sys", "fs", "file-nr").split())
+        if most < 1 << 62:
+            found.append(KernelLimit("fs.file-max", most, allocated - unused))
+    except (GotriageError, OSError, ValueError):
+        pass
+    return found
+
+
+def sysctl(host: Host, name: str) -> int | None:
+    """A sysctl that is one number, None when it cannot be read."""
+    try:
+        return int(host.proc.text("sys", *name.split(".")).split()[0])
+    except (GotriageError, OSError, ValueError, IndexError):
+        return None
+
+
+def _tasks(host: Host) -> int | None:
+    """Threads of the machine: the fourth field of /proc/loadavg."""
+    try:
+        return int(host.proc.text("loadavg").split()[3].partition("/")[2])
+    except (GotriageError, OSError, ValueError, IndexError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """One file system the target uses, seen at `path`. `room` counts what an ordinary user can still take.
+
+    Bytes for space; `inodes` None where the file system makes them as needed (btrfs).
+    """
+
+    path: str
+    used_bytes: int
+    room_bytes: int
+    inodes: tuple[int, int] | None
+    read_only: bool
+
+
+def file_systems(host: Host, pid: int) -> list[FileSystem]:
+    """Those of the executable, the working directory, the log files and /tmp, each once.
+
+    Raises OSError or NotPermitted when the target's root may not be entered.
+    """
+    with InRoot(host.proc.path(pid, "root")) as root:
+        found: dict[int, FileSystem] = {}
+        seen_before: set[tuple[int, int]] = set()
+        for path in _places(host, pid):
+            try:
+                device = root.stat(path).st_dev
+                if device in found or (seen := _measure(root, path)) is None:
+                    continue
+                # A bind mount through an overlay is another device with the same blocks.
+                if (seen.used_bytes, seen.room_bytes) not in seen_before:
+                    found[device] = seen
+                seen_before.add((seen.used_bytes, seen.room_bytes))
+            except OSError:
+                continue
+        return list(found.values())
+
+
+def _places(host: Host, pid: int) -> Iterable[str]:
+    paths = [host.proc.link(pid, "cwd").removesuffix(" (deleted)")]
+    paths += [row.path for row in outputs(host, pid) if row.kind == "file" and not row.deleted]
+    paths += [host.proc.link(pid, "exe").removesuffix(" (deleted)"), "/tmp", "/"]
+    return [path for path in paths if path.startswith("/")]
+
+
+def _measure(root: InRoot, path: str) -> FileSystem | None:
+    """As df(1) counts; None for file systems without blocks (proc, sysfs)."""
+    facts = root.statvfs(path)
+    if not facts.f_blocks:
+        return None
+    inodes = (facts.f_files - facts.f_ffree, facts.f_favail) if facts.f_files else None
+    return FileSystem(
+        path=path,
+        used_bytes=(facts.f_blocks - facts.f_bfree) * facts.f_frsize,
+        room_bytes=facts.f_bavail * facts.f_frsize,
+        inodes=inodes,
+        read_only=bool(facts.f_flag & 1),
+    )

@@ -1,0 +1,1 @@
+"""What runs in the kernel: programs as files, never Python strings. None yet."""

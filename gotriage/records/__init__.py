@@ -1,0 +1,42 @@
+"""WHAT IS TRUE: frozen, typed records, one file a subject. They are the wire format, the file format and the JSON."""
+
+from __future__ import annotations
+
+from gotriage.records.base import Record, Row, Why
+from gotriage.records.environment import Access, Environment
+from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.libraries import Libraries
+from gotriage.records.limits import LimitTable
+from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.service import ContainerState, UnitState
+from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
+from gotriage.records.target import Event, GoServices, TargetState
+
+AnyRecord = (
+    Header
+    | TargetState
+    | Event
+    | GoServices
+    | Heartbeat
+    | Gap
+    | Reply
+    | End
+    | ProcessSample
+    | CgroupSample
+    | HostSample
+    | UnitState
+    | ContainerState
+    | FileCounts
+    | FileTable
+    | LimitTable
+    | Libraries
+    | Environment
+    | Access
+    | LogLines
+    | LogState
+    | OomKill
+)
+"""Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
+
+__all__ = ["AnyRecord", "Record", "Row", "Why"]

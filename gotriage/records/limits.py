@@ -1,0 +1,43 @@
+"""Every limit that applies to the target, against its use."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from gotriage.records.base import Record, Row, Why
+
+
+class Limit(Row, frozen=True, kw_only=True):
+    """One limit. `soft`, `hard` and `used` are in `unit`; None with `unlimited_soft` is no limit at all.
+
+    Attributes:
+        name: as the owner calls it: RLIMIT_NOFILE, TasksMax, memory.max, kernel.pid_max, free inodes of a path ...
+        scope: who sets it.
+        unit: "count", "bytes", "seconds", "cores", "microseconds" (RLIMIT_RTTIME) or "priority" (RLIMIT_NICE).
+        growth: change of `used` per second over the last minute, None until measured.
+        full_in: seconds to the limit at that growth, None when it does not grow.
+        fix: the exact line that raises it.
+        unknown: why `used` is None.
+    """
+
+    name: str
+    scope: Literal["rlimit", "systemd", "cgroup", "kernel", "filesystem"]
+    unit: str = "count"
+    soft: float | None = None
+    hard: float | None = None
+    unlimited: bool = False
+    used: float | None = None
+    growth: float | None = None
+    full_in: float | None = None
+    fix: str = ""
+    subject: str = ""
+    """What it applies to: a pid, a cgroup path, a mount point."""
+    unknown: Why | None = None
+
+
+class LimitTable(Record, frozen=True, kw_only=True, tag="limits"):
+    """All limits, the nearest to exhaustion first."""
+
+    keep: ClassVar[int] = 600
+
+    rows: tuple[Limit, ...] = ()

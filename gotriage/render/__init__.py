@@ -1,0 +1,1 @@
+"""HOW IT READS: units, columns, tables, JSON. No Textual here."""

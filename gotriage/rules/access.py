@@ -1,0 +1,110 @@
+"""The target may not use files of its own.
+
+Two witnesses: the modes and ACLs of what it was given (records.environment.Access), and its own log, where Go writes
+"open PATH: permission denied" (io/fs.PathError). Either is a warning: it goes without the file; when it is
+down since, it is critical. The log counts for five minutes: a program that needs the file tries again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from gotriage.records.environment import Access
+from gotriage.records.findings import Fine
+from gotriage.records.units import clock, count
+from gotriage.rules import remedies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gotriage.records.environment import AccessProblem
+    from gotriage.records.logs import LogLine
+    from gotriage.rules import Claim
+    from gotriage.rules.evidence import Evidence
+
+ID: Final = "permission-denied"
+DEFAULTS: Final = {ID: {"log_seconds": 300.0}}
+MOST: Final = 5
+"""Paths that become a finding of their own."""
+DENIED: Final = "permission denied"
+_SAID = re.compile(r"\b(open|openat|mkdir|chdir|stat|lstat|readdirent|unlink|remove|rename|bind|exec|fork/exec) "
+                   r"(/[^\s:\"']{1,1024}): permission denied", re.IGNORECASE)  # fmt: skip
+
+
+def own_files(evidence: Evidence) -> Iterator[Claim]:
+    """A finding a path, and the number of paths that are in order."""
+    access = evidence.current(Access)
+    problems = access.problems if access is not None else ()
+    said = _said(evidence)
+    for problem in problems[:MOST]:
+        yield _problem(evidence, problem, said.pop(problem.path, []), len(problems))
+    for path, lines in list(said.items())[:MOST]:
+        yield _only_said(evidence, path, lines)
+    if problems or said:
+        return
+    if access is not None:
+        yield Fine(ID, f"{count(access.checked)} own paths accessible")
+    elif evidence.running:
+        yield evidence.unknown(ID, "access")
+
+
+def _said(evidence: Evidence) -> dict[str, list[LogLine]]:
+    """Path to the log lines that say it was refused, the oldest first."""
+    found: dict[str, list[LogLine]] = {}
+    for line in evidence.lines(DENIED, evidence.limit(ID, "log_seconds"), most=200):
+        for text in (line.message, *line.fields.values()):
+            if match := _SAID.search(text[:4096]):
+                found.setdefault(match[2], []).append(line)
+                break
+    return found
+
+
+def _problem(evidence: Evidence, problem: AccessProblem, lines: list[LogLine], number: int) -> Claim:
+    facts = " ".join(word for word in (problem.owner, problem.mode) if word)
+    told = [f"{problem.path} is {facts}"] if facts else []
+    if problem.source:
+        told.append(f"given as {problem.source}" if problem.source != "working directory" else "working directory")
+    told += _counted(lines)
+    if number > MOST:
+        told.append(f"{count(number)} paths in all")
+    return evidence.finding(
+        ID,
+        "warning",
+        f"{problem.path}: {problem.reason}",
+        evidence=tuple(told),
+        fix=_fix(problem),
+        view="environment",
+        subject=problem.path,
+        since=lines[0].at if lines else None,
+    )
+
+
+def _fix(problem: AccessProblem) -> str:
+    path = remedies.word(problem.path)
+    who = re.search(r"uid (\d+)", problem.reason)
+    if who is None:
+        return f"chown or chmod {path} for the user of the service"
+    rights = "rX" if problem.needs in ("r", "x") else "rwX"
+    return f"setfacl -m u:{who[1]}:{rights} {path}   (or chown, chmod); see each folder: namei -l {path}"
+
+
+def _counted(lines: list[LogLine]) -> list[str]:
+    if not lines:
+        return []
+    times = "once" if len(lines) == 1 else f"{count(len(lines))} times"
+    return [f"the log says so {times}, last at {clock(lines[-1].at)}"]
+
+
+def _only_said(evidence: Evidence, path: str, lines: list[LogLine]) -> Claim:
+    path_word = remedies.word(path)
+    return evidence.finding(
+        ID,
+        "warning" if evidence.running else "critical",
+        f"{path}: permission denied, says its log",
+        evidence=tuple(_counted(lines)),
+        fix=f"see who may: namei -l {path_word}; getfacl {path_word}; mandatory access control may be the cause too",
+        view="logs",
+        subject=path,
+        since=lines[0].at,
+    )

@@ -1,0 +1,100 @@
+"""What a view shows when it has nothing to show: why, what is lost by it, and what to type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gotriage.records.stream import Heartbeat
+from gotriage.render import units
+from gotriage.ui.spans import PageLine, labelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gotriage.catalog import View
+    from gotriage.records.base import Why
+    from gotriage.records.stream import Gap
+    from gotriage.ui.front import Front
+    from gotriage.ui.spans import Span, Spans
+
+FORBIDDEN = "⊘"
+"""Stands where a value is not permitted; a dash where it was not measured."""
+
+
+def gaps_of(front: Front, sources: Sequence[str]) -> list[Gap]:
+    """The open gaps of these sources and of parts of them ("files.sockets" is a part of "files")."""
+    return [gap for gap in front.session.gaps() if gap.source.partition(".")[0] in sources]
+
+
+def missing(why: Why | None) -> Span:
+    """What stands in the place of a value that is not there."""
+    return (FORBIDDEN, "warning") if why is not None and why.permission else (units.UNKNOWN, "dim")
+
+
+def nothing_page(front: Front, view: View, width: int) -> list[PageLine]:
+    """The whole page of a view without a record."""
+    gaps = list({gap.reason: gap for gap in reversed(gaps_of(front, view.sources))}.values())[::-1]
+    lines = [PageLine()]
+    for gap in gaps:
+        lines += gap_lines(view.title, gap, width)
+        lines.append(PageLine())
+    if not gaps:
+        lines += _waiting(front, view, width)
+    return lines
+
+
+def gap_lines(title: str, gap: Gap, width: int) -> Iterator[PageLine]:
+    """A gap as a panel: what is not there and why, what is lost, what allows it."""
+    word = "not permitted" if gap.permission else "not measured"
+    head: Spans = (
+        (f"{FORBIDDEN if gap.permission else units.UNKNOWN} ", "warning"),
+        (title, "strong"),
+        (f"   {word}", "warning"),
+    )
+    item = ("gap", gap.source, gap.reason)
+    yield PageLine(head, item)
+    for label, text, role in (("reason", gap.reason, ""), ("lost", gap.lost, ""), ("to allow", gap.remedy, "accent")):
+        if text:
+            for spans in labelled(label, text, width, role=role, indent=4, column=11):
+                yield PageLine(spans, item)
+
+
+def _waiting(front: Front, view: View, width: int) -> Iterator[PageLine]:
+    """No record and no gap: nothing runs, or the first look is still to come."""
+    target = front.target
+    if target is not None and target.state != "running":
+        yield PageLine(
+            (("– ", "dim"), (view.title, "strong"), (f"   nothing runs: {target.name} is {target.state}", ""))
+        )
+        if target.reason:
+            for spans in labelled("reason", target.reason, width, indent=4, column=11):
+                yield PageLine(spans)
+        return
+    yield PageLine((("– ", "dim"), (view.title, "strong"), ("   looking …", "dim")))
+    yield PageLine()
+    beat = front.session.latest(Heartbeat)
+    for name in view.sources:
+        state = beat.collectors.get(name) if beat is not None else None
+        if state is None:
+            yield PageLine((("    ", ""), (f"{name:<14}", "label"), ("not started", "dim")))
+        elif state.last is None:
+            yield PageLine((("    ", ""), (f"{name:<14}", "label"), (f"{state.state}, no look yet", "dim")))
+        else:
+            text = f"looked at {units.clock(state.last)}, nothing to report"
+            yield PageLine((("    ", ""), (f"{name:<14}", "label"), (text, "dim")))
+
+
+def note(front: Front, sources: Sequence[str], width: int) -> Spans:
+    """One line about what a view that shows something still cannot see; empty when it sees everything."""
+    from gotriage.ui.spans import cut_spans
+
+    gaps = gaps_of(front, sources)
+    if not gaps:
+        return ()
+    gap = gaps[0]
+    more = f"  (+{len(gaps) - 1} more: ?)" if len(gaps) > 1 else ""
+    sign = FORBIDDEN if gap.permission else units.UNKNOWN
+    spans: list[Span] = [(f" {sign} ", "warning"), (gap.reason, "dim")]
+    if gap.remedy:
+        spans += [("  → ", "dim"), (gap.remedy, "accent")]
+    return cut_spans([*spans, (more, "dim")], width)

@@ -1,0 +1,181 @@
+"""What the process was given: build, identity, arguments, environment, streams; what it may not use comes first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from gotriage.records.environment import Access, Environment
+from gotriage.render.cells import words
+from gotriage.ui.detail import section
+from gotriage.ui.spans import PageLine, cut_spans, labelled, width_of, wrap
+from gotriage.ui.state import note, nothing_page
+from gotriage.ui.tab import Tab
+from gotriage.ui.widgets.page import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from textual.app import ComposeResult
+
+    from gotriage.catalog import View
+    from gotriage.ui.front import Front
+    from gotriage.ui.tab import Hint
+
+WIDE = 150
+LABEL = 18
+Pairs = list[tuple[str, str]]
+SECCOMP = {0: "off", 1: "strict", 2: "filter"}
+VCS = ("vcs", "vcs.revision", "vcs.time", "vcs.modified")
+
+
+class EnvironmentTab(Tab):
+    """One page of sections; beside each other where there is room."""
+
+    every: ClassVar[float] = 2.0
+    hints: ClassVar[Sequence[Hint]] = (("y", "copy"),)
+
+    def __init__(self, front: Front, view: View) -> None:
+        super().__init__(front, view)
+        self._page = Page(self._build, id="environment")
+
+    def compose(self) -> ComposeResult:
+        """One page."""
+        yield self._page
+
+    def pull(self) -> None:
+        """Compose at the cursor."""
+        self._page.compose_again()
+
+    def _build(self, width: int) -> Sequence[PageLine]:
+        given, access = self.front.session.latest(Environment), self.front.session.latest(Access)
+        if given is None:
+            return nothing_page(self.front, self.view, width)
+        lines = page(given, access, width)
+        lacks = note(self.front, self.view.sources, width)
+        return [PageLine(lacks), PageLine(), *lines] if lacks else lines
+
+    def find(self, text: str, step: int = 1) -> bool:
+        """The next or previous line with the text."""
+        return self._page.find(text, step)
+
+    def copied(self) -> str:
+        """The selected entry."""
+        return self._page.item_text
+
+    def detail(self) -> tuple[str, Callable[[int], Sequence[PageLine]]] | None:
+        """The selected entry alone, to be read and copied."""
+        item, text = self._page.item, self._page.item_text
+        if not isinstance(item, tuple):
+            return None
+        return str(item[-1]), lambda width: [PageLine(((line, ""),)) for line in wrap(text.strip(), width)]
+
+
+def page(given: Environment, access: Access | None, width: int) -> list[PageLine]:
+    """All sections; two columns of them on a wide terminal."""
+    problems = list(_problems(access, width))
+    left_width = width if width < WIDE else (width - 3) // 2
+    left = [*_some("Build", _build(given), left_width), *_some("Process", _process(given), left_width)]
+    left += _some("Standard streams", [(str(s.fd), s.goes_to) for s in given.streams], left_width)
+    left += _some("Namespaces", _namespaces(given), left_width)
+    masked = (
+        f"Environment ({len(given.env)}, {given.masked} masked)" if given.masked else f"Environment ({len(given.env)})"
+    )
+    right = [*_some("Arguments", [(str(n), text) for n, text in enumerate(given.argv)], left_width)]
+    right += _some(masked, sorted(given.env.items()), left_width)
+    right += _some(f"Modules ({len(given.modules)})", _modules(given), left_width, column=44)
+    right += _some("Build settings", [(k, v) for k, v in given.settings.items() if k not in VCS], left_width)
+    if width < WIDE:
+        return [*problems, *right[: _end_of_first(right)], *left, *right[_end_of_first(right) :]]
+    return [*problems, *_beside(left, right, left_width)]
+
+
+def _end_of_first(lines: Sequence[PageLine]) -> int:
+    """Where the first section ends: the arguments come first on a narrow page."""
+    return next((number + 1 for number, line in enumerate(lines) if not line.spans), len(lines))
+
+
+def _some(title: str, pairs: Sequence[tuple[str, str]], width: int, *, column: int = LABEL) -> list[PageLine]:
+    return list(section(title, pairs, width, column=column)) if any(value for _, value in pairs) else []
+
+
+def _beside(left: Sequence[PageLine], right: Sequence[PageLine], width: int) -> Iterator[PageLine]:
+    """Two columns; the cursor goes through the left one, and on where that ends."""
+    for number in range(max(len(left), len(right))):
+        first = left[number] if number < len(left) else PageLine()
+        second = right[number] if number < len(right) else PageLine()
+        spans = cut_spans(first.spans, width)
+        yield PageLine(
+            (*spans, (" " * (width - width_of(spans) + 3), ""), *second.spans),
+            second.item if first.item is None else first.item,
+        )
+
+
+def _problems(access: Access | None, width: int) -> Iterator[PageLine]:
+    """Paths that it was given and may not use."""
+    if access is None:
+        return
+    if not access.problems:
+        yield PageLine((("✓ ", "good"), (f"its user may use every path that it was given ({access.checked})", "dim")))
+        yield PageLine()
+        return
+    yield PageLine(((f"▲ {len(access.problems)} of {access.checked} paths it was given it may not use", "warning"),))
+    for problem in access.problems:
+        where = f"  ({problem.source})" if problem.source else ""
+        text = f"{problem.path}  {problem.reason}{where}"
+        for spans in labelled(f"needs {problem.needs}", text, width, indent=2, column=LABEL):
+            yield PageLine(spans, ("path", problem.path))
+    yield PageLine()
+
+
+def _build(given: Environment) -> Pairs:
+    exe = given.exe + (" (deleted)" if given.exe_deleted else "")
+    if given.exe_replaced:
+        exe += "\nanother file stands at this path now: the process runs the old one"
+    pairs = [("executable", exe), ("format", f"ELF{given.elf_class or ''} {given.elf_machine}".strip())]
+    if given.is_go is False:
+        return [*pairs, ("language", "not Go")]
+    revision = given.settings.get("vcs.revision", "")
+    changed = ", from changed files" if given.settings.get("vcs.modified") == "true" else ""
+    time = f", {given.settings['vcs.time']}" if "vcs.time" in given.settings else ""
+    return [
+        *pairs,
+        ("Go", given.go_version),
+        ("main package", given.main_package),
+        ("module", f"{given.module} {given.main_version}".strip()),
+        ("revision", f"{revision}{changed}{time}"),
+    ]
+
+
+def _process(given: Environment) -> Pairs:
+    return [
+        ("user", f"{given.user} ({_ids(given.uid)})" if given.uid else given.user),
+        ("group", _ids(given.gid)),
+        ("groups", words(given.groups) if given.groups else ""),
+        ("capabilities", ", ".join(given.capabilities) or "none"),
+        ("no_new_privs", words(given.no_new_privs) if given.no_new_privs is not None else ""),
+        ("seccomp", SECCOMP.get(given.seccomp, "") if given.seccomp is not None else ""),
+        ("umask", given.umask),
+        ("working directory", given.cwd),
+        ("root", given.root),
+        ("cgroup", given.cgroup),
+        ("security label", given.security_label),
+    ]
+
+
+def _ids(ids: tuple[int, ...]) -> str:
+    """Real, effective, saved and filesystem ids; one number when they are all the same."""
+    return str(ids[0]) if len(set(ids)) == 1 else " ".join(str(number) for number in ids)
+
+
+def _namespaces(given: Environment) -> Pairs:
+    return [
+        (name, inode + ("  the machine's" if given.host_namespaces.get(name) == inode else "  its own"))
+        for name, inode in sorted(given.namespaces.items())
+    ]
+
+
+def _modules(given: Environment) -> Pairs:
+    return [
+        (module.path, module.version + (f" → {module.replaced_by}" if module.replaced_by else ""))
+        for module in given.modules
+    ]

@@ -1,0 +1,1 @@
+"""Widgets that draw lines: nothing here is rendered from markup."""

@@ -1,0 +1,200 @@
+"""The lines around every view: who is looked at, the tabs or the way back, the rule with findings, the keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
+from textual.message import Message
+from textual.widget import Widget
+
+from gotriage.render import units
+from gotriage.render.text import MARKS
+from gotriage.ui.spans import cut_middle, cut_spans, spread, width_of
+from gotriage.ui.widgets.lines import palette_of, strip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from textual import events
+    from textual.strip import Strip
+
+    from gotriage.catalog import View
+    from gotriage.ui.front import Front
+    from gotriage.ui.spans import Span, Spans
+    from gotriage.ui.tab import Hint
+
+
+class OneLine(Widget):
+    """A line of spans; drawn again only when they have changed."""
+
+    DEFAULT_CSS = "OneLine { height: 1; width: 100%; }"
+
+    def __init__(self, compose: Callable[[int], Spans], fill: str = "") -> None:
+        super().__init__()
+        self._compose_line = compose
+        self._fill = fill
+        self._shown: Spans = ()
+
+    def update(self) -> None:
+        """Compose again; draw when it is another line."""
+        if self.size.width and self._compose_line(self.size.width) != self._shown:
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002  # there is only one
+        """Textual asks for the line."""
+        self._shown = self._compose_line(self.size.width)
+        return strip_of(self._shown, self.size.width, palette_of(self.app.theme), self._fill)
+
+
+# -- identity
+
+
+def identity(front: Front, width: int) -> Spans:
+    """Name, pid, Go version, revision, age and restarts; at the right where the readers stand, and when."""
+    word, role = front.state
+    moment = front.session.moment
+    right: list[Span] = [(f" {word} ", role)]
+    if moment is not None:
+        right.append((f" {units.clock(moment)} ", "dim"))
+    space = width - width_of(right) - 1
+    name, facts = _who(front)
+    left: list[Span] = [(" ", ""), (name, "strong")]
+    for text, fact_role in sorted(_fitting(facts, space - 1 - cell_len(name)), key=facts.index):
+        left += [("  ", ""), (text, fact_role)]
+    return spread(left, right, width)
+
+
+def _who(front: Front) -> tuple[str, list[Span]]:
+    target = front.target
+    if target is None:
+        return front.title or "gotriage", [] if front.title else [("looking …", "dim")]
+    facts: list[Span] = []
+    if target.state == "running":
+        facts.append((f"pid {target.pid}", ""))
+    else:
+        facts.append((f"{target.state}: {target.reason}" if target.reason else target.state, "critical"))
+    if target.go is not None:
+        facts.append((target.go.version, ""))
+        if target.go.vcs_revision:
+            modified = "+" if target.go.vcs_modified else ""
+            facts.append((f"rev {target.go.vcs_revision[:7]}{modified}", "dim"))
+    moment = front.session.moment
+    if target.state == "running" and target.started_at is not None and moment is not None:
+        facts.append((f"up {units.seconds(max((moment - target.started_at).total_seconds() // 1, 0))}", ""))
+    facts += _restarts(front)
+    return target.name, facts
+
+
+def _restarts(front: Front) -> list[Span]:
+    unit, container = front.unit, front.container
+    count = unit.n_restarts if unit is not None else (container.restart_count if container is not None else None)
+    return [] if count is None else [(f"restarts {count}", "warning" if count else "dim")]
+
+
+def _fitting(facts: Sequence[Span], space: int) -> list[Span]:
+    """The facts that fit; the revision goes first, then the Go version, then the last ones."""
+    kept = list(facts)
+    drop = (
+        [f for f in facts if f[0].startswith("rev ")]
+        + [f for f in facts if f[0].startswith("go")]
+        + list(reversed(facts))
+    )
+    for fact in drop:
+        if sum(cell_len(text) + 2 for text, _ in kept) <= space or len(kept) == 1:
+            break
+        if fact in kept:
+            kept.remove(fact)
+    return kept
+
+
+# -- tabs and breadcrumb
+
+
+class TabBar(OneLine):
+    """The views with their keys; a click on one opens it."""
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, view_id: str) -> None:
+            super().__init__()
+            self.view_id = view_id
+
+    def __init__(self, views: Sequence[View], active: Callable[[], str]) -> None:
+        super().__init__(self._tabs, "surface")
+        self._views = views
+        self._active = active
+
+    def _tabs(self, width: int) -> Spans:
+        spans: list[Span] = [(" ", "")]
+        for view in self._views:
+            on = view.id == self._active()
+            spans += [
+                (view.key, "key" if on else "dim"),
+                (" ", ""),
+                (view.title, "tab-on" if on else "tab"),
+                ("  ", ""),
+            ]
+        return cut_spans(spans[:-1], width)
+
+    def on_click(self, event: events.Click) -> None:
+        """Find the tab under the mouse."""
+        place = 1
+        for view in self._views:
+            place += len(view.key) + len(view.title) + 3
+            if event.x < place:
+                self.post_message(self.Chosen(view.id))
+                return
+
+
+def crumbs(path: Sequence[str], width: int) -> Spans:
+    """The way here, and how to go back."""
+    spans: list[Span] = [(" ", "")]
+    for number, part in enumerate(path):
+        if number:
+            spans.append((" › ", "faint"))
+        spans.append((part, "strong" if number == len(path) - 1 else "dim"))
+    return spread(spans, [("Backspace", "key"), (" back ", "dim")], width)
+
+
+# -- the rule
+
+
+def rule(front: Front, width: int) -> Spans:
+    """A rule with the number of findings in it; trouble of the stream itself takes its place."""
+    if front.trouble:
+        return cut_spans([(" ! ", "paused"), (f" {front.trouble}", "warning")], width)
+    if front.finished and front.link is not None:
+        return cut_spans(
+            [(" ended ", "past"), (" the target is not looked at any more; all that was seen is here", "dim")], width
+        )
+    verdict = front.verdict()
+    marks: list[Span] = []
+    for severity in ("critical", "warning"):
+        count = sum(1 for claim in verdict.findings if claim.severity == severity)
+        if count:
+            marks += [(f" {MARKS[severity]} {count} {severity}", severity)]
+    if not marks:
+        return (("─" * width, "faint"),)
+    marks.append((" ", ""))
+    return (("─" * max(width - width_of(marks) - 2, 0), "faint"), *marks, ("──", "faint"))
+
+
+# -- the footer
+
+
+def keys_line(hints: Sequence[Hint], always: Sequence[Hint], message: Span | None, width: int) -> Spans:
+    """What the keys do here; as many as fit, and always the last ones. A message takes the place of the hints."""
+    right: list[Span] = []
+    for key, text in always:
+        right += [(key, "key"), (f" {text}  ", "dim")]
+    if message is not None:
+        said = cut_middle(message[0], width - width_of(right) - 2)
+        return spread([(" ", ""), (said, message[1])], right, width)
+    left: list[Span] = [(" ", "")]
+    space = width - width_of(right)
+    for key, text in hints:
+        if width_of(left) + cell_len(key) + cell_len(text) + 3 <= space:
+            left += [(key, "key"), (f" {text}  ", "dim")]
+    return spread(left, right, width)

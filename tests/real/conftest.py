@@ -1,0 +1,24 @@
+"""Fixtures of the tests against real parts."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def quick(tmp_path):
+    """Settings under which a leak is told after six seconds instead of thirty, from the start of the process on."""
+    file = tmp_path / "config.toml"
+    file.write_text("[thresholds.fd-leak]\nseconds = 6\ngrace = 0\n[thresholds.thread-explosion]\nseconds = 6\n")
+    return ("--config", file, "--for", "9s")
+
+
+@pytest.fixture
+def in_lab(sdlab):
+    """The words that name a unit of the lab."""
+
+    def words(unit):
+        sdlab.run("journalctl", "--sync")
+        return ("--root-pid", sdlab.pid, "--unit", unit)
+
+    return words

@@ -1,0 +1,3 @@
+module example.com/gotriage/cgo
+
+go 1.19

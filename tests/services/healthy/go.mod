@@ -1,0 +1,3 @@
+module example.com/gotriage/healthy
+
+go 1.19

@@ -1,0 +1,3 @@
+module example.com/gotriage/ill
+
+go 1.19

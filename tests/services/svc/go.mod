@@ -1,0 +1,3 @@
+module example.com/gotriage/svc
+
+go 1.19
