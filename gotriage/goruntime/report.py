@@ -184,7 +184,7 @@ class Dump(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Processor(msgspec.Struct, frozen=True, array_like=True):
-    """A P (runtime2.go): `status` is idle, running, syscall, gcstop or dead; `queue` counts the goroutines queued in it."""
+    """A P (runtime2.go): `status` is idle, running, syscall, gcstop or dead; `queue`: goroutines in its queue."""
 
     id: int
     status: str
