@@ -5,10 +5,12 @@ from __future__ import annotations
 from gotriage.records.base import Record, Row, Why
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
 from gotriage.records.target import Event, GoServices, TargetState
@@ -36,6 +38,11 @@ AnyRecord = (
     | LogLines
     | LogState
     | OomKill
+    | Goroutines
+    | GoroutineCounts
+    | GoRuntime
+    | RuntimeDetail
+    | GoBuild
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from gotriage.records.stream import SCHEMA
 from gotriage.session.recording import load
 from gotriage.session.stream import KINDS
 
@@ -19,6 +20,7 @@ def test_an_old_recording_opens_whole(path):
     assert session.first is not None
 
 
-def test_the_first_version_knew_these_kinds():
-    text = FILES[0].read_text()
+def test_the_newest_file_has_every_kind():
+    text = FILES[-1].read_text()
+    assert FILES[-1].name == f"{SCHEMA}.gts.jsonl"
     assert [kind for kind in KINDS if f'{{"kind":"{kind}"' not in text] == []

@@ -42,13 +42,13 @@ def test_a_header_says_its_version_whatever_the_default():
 
 def test_unknown_kinds_and_fields_are_passed_over_and_counted():
     decoder = Decoder()
-    assert decoder.decode(b'{"kind":"goroutines","at":"2026-11-23T20:00:00Z","rows":[1,2]}') is None
-    assert decoder.decode(b'{"kind":"goroutines","at":1}') is None
+    assert decoder.decode(b'{"kind":"elephants","at":"2026-11-23T20:00:00Z","rows":[1,2]}') is None
+    assert decoder.decode(b'{"kind":"elephants","at":1}') is None
     event = decoder.decode(b'{"kind":"event","at":"2026-11-23T20:00:00Z","what":"exec","colour":{"a":[1]}}')
     assert event == Event(at=NOW, what="exec")
-    assert decoder.report.unknown == {"goroutines": 2}
+    assert decoder.report.unknown == {"elephants": 2}
     assert decoder.report.records == 1
-    assert "goroutines 2" in decoder.report.remarks[0]
+    assert "elephants 2" in decoder.report.remarks[0]
 
 
 def test_a_newer_minor_version_is_read():
