@@ -1,0 +1,3 @@
+module example.com/gotriage/parked
+
+go 1.19
