@@ -1,0 +1,1 @@
+"""How the tables of gotriage/goruntime/layouts are made: see docs/layouts.md."""
