@@ -129,7 +129,9 @@ class Elf:
         if not stat.S_ISREG(facts.st_mode):
             raise NotElf("not a regular file")
         self.size = facts.st_size
-        head = self._window(0)
+        self._parse_header(self._window(0))
+
+    def _parse_header(self, head: bytes) -> None:
         if head[:4] != b"\x7fELF":
             raise NotElf("not an ELF file")
         if len(head) < 52:
