@@ -20,6 +20,8 @@ from gotriage.agent.worker import Job, Worker
 from gotriage.errors import EXIT_OK, BadRecording
 from gotriage.host import citizen, clock, privilege
 from gotriage.host.machine import boot_id
+from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.goroutines import Goroutines
 from gotriage.records.logs import LogLines
 from gotriage.records.stream import End, Header, Heartbeat, Reply, Request
 from gotriage.session.control import EXIT_AGAIN
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from gotriage.catalog import Source
     from gotriage.host import Host
+    from gotriage.records import Record
     from gotriage.records.target import TargetSpec
     from gotriage.target.model import Target
 
@@ -41,6 +44,8 @@ SHORTEST = 0.1
 """Seconds between two looks that a request may ask for at least."""
 LONGEST = 3600.0
 """... and at most."""
+ASKED: dict[str, type[Record]] = {"logs": LogLines, "goroutines": Goroutines, "stacks": CpuStacks}
+"""Requests that only sources of a record type answer."""
 
 
 def serve(
@@ -237,12 +242,12 @@ class Agent:
                 worker.serve(job)
 
     def _asked(self, request: Request) -> list[Worker]:
-        """The named workers, all when none is named; "logs" is for the log sources."""
+        """The named workers, all when none is named; "logs" is for the log sources, as each question has its own."""
         return [
             worker
             for worker in self._workers
             if (not request.collectors or worker.source.name in request.collectors)
-            and (request.op != "logs" or LogLines in worker.source.records)
+            and (request.op not in ASKED or ASKED[request.op] in worker.source.records)
         ]
 
     def _set_interval(self, request: Request, asked: list[Worker]) -> None:

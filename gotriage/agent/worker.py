@@ -38,6 +38,8 @@ RETRY = 30.0
 """Seconds until a source that fails, or that nothing serves, is tried again at the latest."""
 ANSWER = 60.0
 """Seconds that an answer to a request may take before it counts as hung."""
+ANSWERED = ("logs", "goroutines", "stacks")
+"""Requests that a collector answers itself; the others make it look."""
 ALWAYS_WRITTEN = (LogLines, Event)
 """Records that say what is new since the last one; all others say what is, and are left out when they are the same."""
 
@@ -231,16 +233,16 @@ class Worker:
         self._last = now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def _do(self, job: Job) -> None:
+        answers = job.request.op in ANSWERED
+
         def work() -> None:
-            if job.request.op == "logs":
+            if answers:
                 for record in self._backends.answer(job.request):
                     self._write(record)
             else:
                 self._look()
 
-        job.finish(
-            self._supervised(work, ANSWER) if job.request.op == "logs" else self._supervised(work, self.source.deadline)
-        )
+        job.finish(self._supervised(work, ANSWER if answers else self.source.deadline))
 
     def _emit(self, record: Record) -> None:
         """Write what is new: not the same facts again, and each gap once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gotriage.records.base import Record, Row, Why
+from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
@@ -43,6 +44,7 @@ AnyRecord = (
     | GoRuntime
     | RuntimeDetail
     | GoBuild
+    | CpuStacks
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

@@ -107,11 +107,13 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     """Front to agent, one JSON object a line.
 
     `op` "refresh" runs the named collectors now; "logs" reads log history between `since` and `until` (at most
-    `limit` lines); "interval" sets the seconds between two looks; "stop" ends the agent.
+    `limit` lines); "goroutines" looks once more and sends up to `limit` goroutines one by one; "stacks" stops, for a
+    fraction of a millisecond each, the threads that run goroutines and reads their stacks; "interval" sets the seconds
+    between two looks; "stop" ends the agent.
     """
 
     id: int
-    op: Literal["refresh", "logs", "interval", "stop"]
+    op: Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop"]
     collectors: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.session.stream import Report
 
-Op = Literal["refresh", "logs", "interval", "stop"]
+Op = Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop"]
 
 SILENCE = 5.0
 """Seconds without a heartbeat after which an agent counts as hung."""
