@@ -1,0 +1,153 @@
+"""Many goroutines' stacks walked at once, level by level, by the frame sizes of Go's own tables.
+
+This is what the Go runtime does itself (runtime/traceback.go, unwinder.next, Go 1.21): the frame pointer is the stack
+pointer plus the frame's size at the pc (funcspdelta); on amd64 the return address lies there, on arm64 at the bottom
+of the frame. A walk ends at a function flagged TOPFRAME (runtime/symtab.go, abi.FuncFlagTopFrame).
+
+Thousands of goroutines share a few dozen stacks: a hash of the pcs, made while walking, tells them apart, and only one
+of each is written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gotriage.goruntime.memory import Memory
+    from gotriage.goruntime.symbols import Functions
+
+    U64 = NDArray[np.uint64]
+    I64 = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
+
+MAX_DEPTH: Final = 2048
+"""Frames of a stack that are followed; Go itself prints 100 (runtime/traceback.go, tracebackInnerFrames)."""
+MAX_STACK: Final = 256 * 1024
+"""Bytes of a stack that are read; deeper ones are walked as far as these reach."""
+BATCH_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of stacks that are held at once."""
+TOPFRAME: Final = 1
+_PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(slots=True)
+class Walked:
+    """Stacks of n goroutines, in the order asked for.
+
+    Attributes:
+        key: hash of each one's pcs; 0 where nothing could be read.
+        complete: the walk reached the goroutine's first function.
+        pcs: hash to the pcs, innermost first.
+        mentions: pairs of (number of a goroutine, number of a needle) whose stack holds the needle's value.
+    """
+
+    key: U64
+    complete: Bools
+    pcs: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    mentions: set[tuple[int, int]] = field(default_factory=set)
+
+
+def batches(sizes: I64, most: int = BATCH_BYTES) -> list[slice]:
+    """Runs of neighbours that together stay under a number of bytes; a single larger one is a run of its own."""
+    found: list[slice] = []
+    sums = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        base = int(sums[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(sums, base + most, side="right")))
+        found.append(slice(start, end))
+        start = end
+    return found
+
+
+def walk(memory: Memory, functions: Functions, sp: U64, pc: U64, top: U64, needles: U64 | None = None) -> Walked:
+    """Walk the stacks that begin at `sp` in `pc` and end at `top`.
+
+    `needles`: sorted values to look for in the stacks (likely holders of a lock). Raises TargetGone, NotPermitted.
+    """
+    count = len(sp)
+    walked = Walked(np.zeros(count, np.uint64), np.zeros(count, bool))
+    room = np.minimum(np.where(top > sp, top - sp, 0), MAX_STACK).astype(np.int64) & ~7
+    for piece in batches(room):
+        data, offsets, whole = memory.read_many(sp[piece], room[piece])
+        words = np.zeros(0, np.uint64) if not len(data) else data[: len(data) & ~7].view(np.uint64)
+        if needles is not None and len(needles):
+            _search(words, offsets, needles, piece.start, walked)
+        _walk_batch(words, offsets, whole, pc[piece], memory.arch, functions, piece.start, walked)
+    return walked
+
+
+def _search(words: U64, offsets: I64, needles: U64, start: int, walked: Walked) -> None:
+    place = np.searchsorted(needles, words)
+    place[place == len(needles)] = 0
+    hits = np.flatnonzero(needles[place] == words)
+    owner = np.searchsorted(offsets, hits * 8, side="right") - 1 + start
+    walked.mentions.update(zip(owner.tolist(), place[hits].tolist(), strict=True))
+
+
+def _walk_batch(
+    words: U64, offsets: I64, whole: Bools, pc: U64, arch: str, functions: Functions, start: int, walked: Walked
+) -> None:
+    """One batch, whose stacks lie in `words` one after the other."""
+    link_register = arch == "arm64"
+    alive = np.flatnonzero(whole & (np.diff(offsets) > 0))
+    at, here = offsets[alive] // 8, pc[alive]
+    end = offsets[alive + 1] // 8
+    keys = np.zeros(len(pc), np.uint64)
+    levels: list[tuple[I64, U64]] = []
+    complete = np.zeros(len(pc), bool)
+    for _ in range(MAX_DEPTH):
+        if not len(alive):
+            break
+        found = functions.index(here)
+        levels.append((alive, here))
+        keys[alive] = (keys[alive] ^ here) * _PRIME + np.uint64(1)
+        flags = _flags(functions, found)
+        size = functions.frame_sizes(here)
+        done = (found >= 0) & ((flags & TOPFRAME) != 0)
+        complete[alive[done]] = True
+        frame = size // 8
+        back = at if link_register else at + frame
+        step = at + frame + (0 if link_register else 1)
+        ok = (found >= 0) & ~done & (size >= 0) & (back < end) & (back >= 0) & (step > at)
+        alive, at, end = alive[ok], step[ok], end[ok]
+        here = words[back[ok]]
+        ok = here != 0
+        alive, at, end, here = alive[ok], at[ok], end[ok], here[ok]
+    walked.key[start : start + len(pc)] = keys
+    walked.complete[start : start + len(pc)] = complete
+    _write_down(keys, levels, walked)
+
+
+def _flags(functions: Functions, indexes: I64) -> I64:
+    """The flags of each function; they are few."""
+    distinct, place = np.unique(indexes, return_inverse=True)
+    flags = np.array([functions.flags(int(index)) if index >= 0 else 0 for index in distinct], np.int64)
+    return flags[place]
+
+
+def _write_down(keys: U64, levels: list[tuple[I64, U64]], walked: Walked) -> None:
+    """The pcs of one goroutine for each key that is new."""
+    distinct, first = np.unique(keys, return_index=True)
+    pairs = zip(distinct.tolist(), first.tolist(), strict=True)
+    wanted = {who: key for key, who in pairs if key and key not in walked.pcs}
+    if not wanted:
+        return
+    pcs: dict[int, list[int]] = {who: [] for who in wanted}
+    chosen = np.array(sorted(wanted), np.int64)
+    for who, here in levels:
+        place = np.searchsorted(who, chosen)
+        place[place == len(who)] = 0
+        hit = who[place] == chosen
+        for one, value in zip(chosen[hit].tolist(), here[place[hit]].tolist(), strict=True):
+            pcs[one].append(value)
+        chosen = chosen[hit]
+        if not len(chosen):
+            break
+    for who, key in wanted.items():
+        walked.pcs[key] = tuple(pcs[who])
