@@ -55,7 +55,7 @@ class Array(NamedTuple):
     """An array in a struct: where it begins, its elements, and the bytes from one to the next."""
 
     offset: int
-    count: int
+    length: int
     stride: int
 
 
