@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -41,6 +42,19 @@ def _of_library(cause: Finding, effect: Finding) -> bool:
     return cause.severity == "critical" and effect.severity == "critical"
 
 
+def _of_goroutines(cause: Finding, effect: Finding) -> bool:
+    """Both are about one object in memory, or about one place in the code."""
+    known = set(_ADDRESS.findall(" ".join(cause.evidence))) | set(_PLACE.findall(f"{cause.title} {cause.evidence}"))
+    return any(word in known for pattern in (_ADDRESS, _PLACE) for word in pattern.findall(_text(effect)))
+
+
+def _text(finding: Finding) -> str:
+    return " ".join((finding.title, *finding.evidence[:2]))
+
+
+_ADDRESS: Final = re.compile(r"\b0x[0-9a-f]{4,16}\b")
+_PLACE: Final = re.compile(r"\([^()\s]{1,200}\.\w{1,8}:\d{1,7}\)")
+
 Link = tuple[str, tuple[str, ...], "Callable[[Finding, Finding], bool]"]
 LINKS: Final[tuple[Link, ...]] = (
     ("oom-killed", _DOWN, lambda cause, _: cause.severity == "critical"),
@@ -52,6 +66,9 @@ LINKS: Final[tuple[Link, ...]] = (
     ("start-failure", ("crash-loop", "not-running"), _always),
     ("panic", _DOWN, _of_panic),
     ("crash-loop", ("not-running",), _always),
+    ("deadlock", ("lock-contention", "goroutine-leak", "channel-blocked"), _of_goroutines),
+    ("goroutine-leak", ("channel-blocked", "lock-contention"), _of_goroutines),
+    ("gomaxprocs-mismatch", ("cpu-throttled",), lambda cause, _: cause.severity != "info"),
 )
 """Cause, what follows from it, and whether it does in this case; earlier links win."""
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gotriage.records.findings import Fine, Severity
+from gotriage.records.goroutines import Goroutines
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.units import count, per_minute, seconds, share
-from gotriage.rules import remedies
+from gotriage.rules import golook, remedies
 from gotriage.rules.trend import growth
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _too_many(evidence: Evidence, sample: ProcessSample) -> Finding | None:
         ID,
         severity,
         title,
-        evidence=tuple(_states(sample, rising)),
+        evidence=(*_holders(evidence), *_states(sample, rising)),
         fix="bound what blocks a thread: file and device I/O, cgo calls, LockOSThread, DNS by cgo (GODEBUG=netdns=go); "
         "a semaphore around it is enough",
         view="overview",
@@ -123,6 +124,23 @@ def _rising(evidence: Evidence) -> Growth | None:
     shortest = evidence.limit(ID, "seconds")
     windows = [shortest * times for times in LONGER]
     return growth(points, evidence.moment.timestamp(), windows, evidence.limit(ID, "rise"))
+
+
+def _holders(evidence: Evidence) -> Iterator[str]:
+    """The goroutines that hold threads: those in a system call or in C, and those that are locked to theirs."""
+    table = evidence.current(Goroutines)
+    if table is None:
+        return
+    groups = [group for group in table.rows if group.state == "syscall"]
+    for group in sorted(groups, key=lambda group: -group.count)[:3]:
+        by = golook.created(table, group)
+        yield (
+            f"{count(group.count)} goroutines hold a thread each in a system call or in C at {golook.where(group)}"
+            + (f", created by {by}" if by else "")
+        )
+    locked = sum(one.locked for one in table.goroutines if one.state != "syscall")
+    if locked:
+        yield f"{count(locked)} goroutines wait and keep a thread for themselves (runtime.LockOSThread)"
 
 
 _STATES: Final = {
