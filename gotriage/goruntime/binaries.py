@@ -94,9 +94,9 @@ class Binary:
         except BaseException:
             self.close()
             raise
-        self._blocks: dict[int, bytes] = {}
-        self._pieces = sorted((r.start, r.end, r.start - r.offset) for r in self.regions if self._from_file(r))
-        self._starts = [start for start, _, _ in self._pieces]
+        self._blocks: dict[tuple[int, int], bytes] = {}
+        self._spans = sorted((r.start, r.end, r.start - r.offset if self._from_file(r) else None) for r in self.regions)
+        self._starts = [start for start, _, _ in self._spans]
 
     @property
     def on_disk(self) -> bool:
@@ -129,38 +129,41 @@ class Binary:
 
     def read(self, address: int, size: int) -> bytes:
         """Exactly `size` bytes at a run-time address. Raises Unreadable, TargetGone, NotPermitted."""
-        block, start = divmod(address, BLOCK)
-        if start + size <= BLOCK:
-            data = self._block(block)
-            if data is not None:
-                return data[start : start + size]
-        return self._direct(address, size)
-
-    def _block(self, number: int) -> bytes | None:
-        """An aligned block, None when a part of it is not there."""
-        data = self._blocks.get(number)
-        if data is None:
-            if len(self._blocks) >= MAX_BLOCKS:
-                self._blocks.clear()
-            try:
-                data = self._direct(number * BLOCK, BLOCK)
-            except Unreadable:
-                data = b""
-            self._blocks[number] = data
-        return data or None
-
-    def _direct(self, address: int, size: int) -> bytes:
         if not 0 <= address < 1 << 64 or size < 0:
             raise Unreadable(f"no memory at {address:#x}")
         at = bisect_right(self._starts, address) - 1
-        if at >= 0 and self._fd is not None:
-            _, end, delta = self._pieces[at]
-            if address + size <= end:
-                data = os.pread(self._fd, size, address - delta)
-                if len(data) != size:
-                    raise Unreadable(f"{self.path} ends before the bytes of {address:#x}")
-                return data
-        return self.memory.read(address, size)
+        if at < 0 or address + size > self._spans[at][1]:
+            return self.memory.read(address, size)
+        number, offset = divmod(address - self._starts[at], BLOCK)
+        if offset + size <= BLOCK:
+            block = self._block(at, number)
+            if block:
+                return block[offset : offset + size]
+        return self._direct(at, address, size)
+
+    def _block(self, span: int, number: int) -> bytes:
+        """A block of a span, b"" when a part of it is not there."""
+        block = self._blocks.get((span, number))
+        if block is None:
+            if len(self._blocks) >= MAX_BLOCKS:
+                self._blocks.clear()
+            start, end, _ = self._spans[span]
+            address = start + number * BLOCK
+            try:
+                block = self._direct(span, address, min(BLOCK, end - address))
+            except Unreadable:
+                block = b""
+            self._blocks[span, number] = block
+        return block
+
+    def _direct(self, span: int, address: int, size: int) -> bytes:
+        delta = self._spans[span][2]
+        if delta is None or self._fd is None:
+            return self.memory.read(address, size)
+        data = os.pread(self._fd, size, address - delta)
+        if len(data) != size:
+            raise Unreadable(f"{self.path} ends before the bytes of {address:#x}")
+        return data
 
     def some(self, address: int, size: int) -> bytes:
         """At most `size` bytes: down to none where the memory ends."""

@@ -152,11 +152,17 @@ def _look_into(binary: Binary) -> _Found | None:
     version = evidence.version_of(build.go_version) if build else None
     module = moduledata.parse(where, raw, binary, 0)
     table = Pclntab(binary, module, head)
-    for gofunc in moduledata.gofunc_candidates(raw, version):
-        if table.gofunc_fits(gofunc):
-            table.module = replace(module, gofunc=gofunc)
-            break
+    table.module = replace(module, gofunc=_gofunc(table, raw, version))
     return _Found(binary, build, table, raw, odd)
+
+
+def _gofunc(table: Pclntab, raw: bytes, version: tuple[int, int] | None) -> int:
+    """The base of function data: where that Go version has it, or wherever it makes sense; 0 for nowhere."""
+    candidates = moduledata.gofunc_candidates(raw, version)
+    answers = {address: table.gofunc_fits(address) for address in candidates[:1]}
+    if version in moduledata.GOFUNC and candidates and answers[candidates[0]] is not False:
+        return candidates[0]
+    return next((address for address in candidates if table.gofunc_fits(address)), 0)
 
 
 def _module(binary: Binary, *, searched: bool) -> tuple[tuple[int, pclntab.Header, bytes] | None, bool]:

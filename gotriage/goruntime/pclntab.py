@@ -306,8 +306,11 @@ class Pclntab:
             return Inlined(fields[4], fields[1], fields[5])
         return Inlined(fields[1], fields[0], fields[2])
 
-    def gofunc_fits(self, gofunc: int, samples: int = 8) -> bool:
-        """Whether an address is the base of function data: the inline trees found by it must make sense."""
+    def gofunc_fits(self, gofunc: int, samples: int = 8) -> bool | None:
+        """Whether an address is the base of function data: the inline trees found by it must make sense.
+
+        None when the first functions have no inline trees (built without optimisation).
+        """
         good = 0
         for number in range(min(self.count, 4096)):
             try:
@@ -324,4 +327,4 @@ class Pclntab:
             good += 1
             if good >= samples:
                 return True
-        return good > 0
+        return True if good else None
