@@ -209,8 +209,7 @@ def _loop_finding(evidence: Evidence, looks: Sequence[GoroutineCounts], hot: dic
         f"{who} never left the CPU for {seconds((looks[-1].at - looks[0].at).total_seconds())}: {start}{also}",
         evidence=tuple(told),
         fix=f"look at the loop below {start}: the profile shows its line; a select with default, a retry without a"
-        " pause or a parser that does not advance are usual"
-        + (f" ({number} of them start there)" if number > 1 else ""),
+        " pause or a parser that does not advance are usual",
         view="goroutines",
     )
 
