@@ -35,6 +35,8 @@ GAP: Final = 64
 """Neighbours with at most so many bytes between them are read as one; a page is the unit that the kernel looks up."""
 RUN: Final = 128
 """Pieces that are merged at most."""
+CREDIT: Final = 0.25
+"""Seconds."""
 YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
 
 _IOVEC: Final = np.dtype([("base", np.uint64), ("size", np.uint64)])
@@ -58,7 +60,7 @@ _readv.restype = ctypes.c_ssize_t
 
 
 class Rate:
-    """Holds the reader to so many bytes a second, counted from one pause to the next."""
+    """Holds the reader to so many bytes a second; what CREDIT seconds would allow may be read at once."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._speed = bytes_per_second
@@ -67,7 +69,7 @@ class Rate:
     def took(self, count: int) -> None:
         """So many bytes were read: sleep until that was not too fast."""
         now = clock.monotonic()
-        self._free_at = max(self._free_at, now) + count / self._speed
+        self._free_at = max(self._free_at, now - CREDIT) + count / self._speed
         if self._free_at - now > 0.001:
             clock.sleep(self._free_at - now)
 

@@ -1,0 +1,111 @@
+"""Ask a Go runtime through a reader: a process of its own, which is killed when it does not answer in time."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gotriage.errors import GotriageError
+from gotriage.goruntime.wire import RESULTS, ReaderFailed, ReaderLate, Reply, Request, error_of
+from gotriage.host import child
+from gotriage.host.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MEMORY: Final = 4 << 30
+"""Most bytes that a reader may take; it takes no more than half of what is available either (citizen.room)."""
+RATE: Final = 1 << 30
+"""Most bytes a second that are read from the target's memory: about a tenth of what a machine's memory gives."""
+READER: Final = ("-m", "gotriage.goruntime.reader")
+
+
+class Reader:
+    """One runtime, of a process or of a core file. Nothing is started before the first call.
+
+    A reader that ended or was killed is started again by the next call: what it knew of earlier looks is lost. It ends
+    with the thread that started it. Calls may not overlap.
+
+    Attributes:
+        rss, cpu: resident memory (bytes) and CPU time (seconds) of the reader after the last call.
+    """
+
+    def __init__(
+        self,
+        pid: int | None = None,
+        *,
+        core: str | None = None,
+        exe: str | None = None,
+        memory: int = MEMORY,
+        rate: float | None = RATE,
+        words: Sequence[str] = READER,
+    ) -> None:
+        self._what = f"core file {core}" if core is not None else f"process {pid}"
+        self._args: dict[str, Any] = {"pid": pid, "core": core, "exe": exe, "rate": rate}
+        self._memory, self._words = memory, words
+        self._child: child.Child | None = None
+        self.rss: int | None = None
+        self.cpu = 0.0
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the reader."""
+        one, self._child = self._child, None
+        if one is not None:
+            one.close()
+
+    def call(self, op: str, deadline: float, **arguments: object) -> object:
+        """What the operation gives (wire.RESULTS), within `deadline` seconds, the start of the reader included.
+
+        Raises what the reader raised (TargetGone, NotPermitted, NotGo ...), ReaderLate, ReaderFailed, MissingFacility.
+        """
+        limit = Deadline(deadline)
+        try:
+            if self._child is None:
+                self._child = child.Child(self._words, self._memory)
+                try:
+                    self._ask("attach", self._args, limit)
+                except GotriageError:
+                    self.close()
+                    raise
+            return self._ask("identity" if op == "attach" else op, arguments, limit)
+        except child.Late:
+            self.close()
+            raise ReaderLate(
+                f"the memory of {self._what} could not be read within {deadline:g} s: it is too much, the machine is"
+                " too busy, or a part of it lies in a file system that hangs"
+            ) from None
+        except child.Ended as end:
+            self.close()
+            raise ReaderFailed(f"the reader of {self._what} {_how(end.status)}") from None
+        except BaseException:
+            if self._child is not None and self._child.busy:
+                self.close()
+            raise
+
+    def _ask(self, op: str, arguments: dict[str, Any], limit: Deadline) -> object:
+        assert self._child
+        answer = self._child.ask(msgspec.msgpack.encode(Request(op, arguments)), limit.left())
+        try:
+            reply = msgspec.msgpack.decode(answer, type=Reply)
+            self.rss, self.cpu = reply.rss, reply.cpu
+            if reply.failure is None:
+                return msgspec.msgpack.decode(reply.body, type=RESULTS[op])
+        except msgspec.DecodeError as error:
+            raise ReaderFailed(f"the reader of {self._what} gave no sense: {error}") from error
+        raise error_of(reply.failure)
+
+
+def _how(status: int | None) -> str:
+    if status == -signal.SIGKILL:
+        return "was killed: by the kernel, which had no memory left, or by somebody"
+    if status is not None and status < 0:
+        return f"was ended by signal {-status}"
+    return "ended" if status is None else f"ended with status {status}"

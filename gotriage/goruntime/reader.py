@@ -1,0 +1,142 @@
+"""The process that reads: it attaches to one Go runtime and answers requests until its pipe closes.
+
+Started by gotriage.goruntime.client as `python -I -m gotriage.goruntime.reader PARENT MEMORY`. Whatever goes wrong in
+here, from a page that never comes to memory that runs out, ends at most this process.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import msgspec
+
+from gotriage.errors import UsageError
+from gotriage.goruntime.wire import Failure, Reply, Request, failure_of
+from gotriage.host import child, citizen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gotriage.goruntime.memory import Memory
+    from gotriage.goruntime.oncpu import CpuLook
+    from gotriage.goruntime.report import Counters, Dump, Identity
+
+    Attach = Callable[[Memory], "Runtime"]
+
+ROWS: Final = 2000
+"""Goroutines one by one, unless asked for more."""
+ALL: Final = 1_000_000
+"""... and for a text."""
+
+
+class Runtime(Protocol):
+    """What is asked of a `gotriage.goruntime.runtime.Runtime`."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which runtime it is."""
+        ...
+
+    def dump(self, rows: int, *, locks: bool) -> Dump:
+        """All goroutines, at most `rows` one by one."""
+        ...
+
+    def counters(self, *, spans: bool) -> Counters:
+        """The runtime's own numbers."""
+        ...
+
+    def goroutine(self, id: int) -> Dump:  # noqa: A002  # what Go calls it
+        """One goroutine."""
+        ...
+
+    def microstop(self) -> CpuLook:
+        """The stacks of those that are on a CPU."""
+        ...
+
+
+class Reader:
+    """Requests, one after the other, about one runtime."""
+
+    def __init__(self, attach: Attach) -> None:
+        self._attach = attach
+        self._runtime: Runtime | None = None
+        self._operations: dict[str, Callable[..., Any]] = {
+            "attach": self._attached,
+            "identity": lambda: self._known().identity,
+            "dump": lambda rows=ROWS, locks=True: self._known().dump(rows, locks=locks),
+            "goroutines": lambda limit=ROWS, locks=True: self._known().dump(limit, locks=locks),
+            "goroutine": lambda id: self._known().goroutine(id),  # noqa: A006
+            "counters": lambda spans=True: self._known().counters(spans=spans),
+            "stacks": lambda: self._known().microstop(),
+            "text": self._text,
+        }
+
+    def answer(self, message: bytes) -> bytes:
+        """One request, one reply; no error leaves this."""
+        failure: Failure | None = None
+        body = b"\xc0"  # nil
+        try:
+            request = msgspec.msgpack.decode(message, type=Request)
+            operation = self._operations.get(request.op)
+            if operation is None:
+                raise UsageError(f"the reader knows no {request.op!r}")
+            body = msgspec.msgpack.encode(operation(**request.args))
+        except Exception as error:  # the asker hears of it, whatever it is
+            failure = failure_of(error)
+        return msgspec.msgpack.encode(
+            Reply(msgspec.Raw(body), failure, rss=citizen.rss_bytes(), cpu=citizen.cpu_seconds())
+        )
+
+    def _known(self) -> Runtime:
+        if self._runtime is None:
+            raise UsageError("nothing is attached")
+        return self._runtime
+
+    def _attached(
+        self, pid: int | None = None, core: str | None = None, exe: str | None = None, rate: float | None = None
+    ) -> object:
+        self._runtime = self._attach(open_memory(pid, core, exe, rate))
+        return self._runtime.identity
+
+    def _text(self, kind: str, rows: int = ALL, system: bool = False) -> bytes:
+        from gotriage.goruntime import exports
+
+        dump = self._known().dump(rows, locks=False)
+        if kind == "pprof":
+            return exports.pprof(dump, system=system)
+        writer = {"debug2": exports.debug2, "folded": exports.folded}.get(kind)
+        if writer is None:
+            raise UsageError(f"no such form: {kind!r}; there are debug2, pprof and folded")
+        return "".join(f"{line}\n" for line in writer(dump, system=system)).encode("utf-8", "replace")
+
+
+def open_memory(pid: int | None, core: str | None, exe: str | None, rate: float | None) -> Memory:
+    """The memory that is meant. Raises UsageError, TargetGone, NotPermitted, BadCore."""
+    if core is not None or exe is not None:
+        raise UsageError("core files are not read yet")
+    if pid is None:
+        raise UsageError("a process or a core file has to be named")
+    from gotriage.goruntime.live import LiveMemory
+
+    return LiveMemory(pid, rate=rate)
+
+
+def serve(served: child.Served, attach: Attach) -> None:
+    """Answer until there are no more requests."""
+    reader = Reader(attach)
+    while (message := served.next()) is not None:
+        served.answer(reader.answer(message))
+
+
+def main() -> None:
+    """The process."""
+    served = child.Served(*sys.argv[-2:])
+    from gotriage.goruntime import live, runtime  # noqa: F401  # before there is a limit
+
+    served.limit()
+    serve(served, lambda memory: cast("Runtime", runtime.attach(memory=memory)))
+
+
+if __name__ == "__main__":
+    main()
