@@ -20,7 +20,10 @@ class Pinned:
     def __init__(self, host: Host, pid: int) -> None:
         self._host, self._pid = host, pid
         self._fd = -1
-        self._started = host.proc.stat(pid).start_ticks
+        try:
+            self._started = host.proc.stat(pid).start_ticks
+        except TargetGone:
+            raise TargetGone(f"process {pid} has ended") from None
         path = host.proc.path(pid, "mem")
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
