@@ -41,7 +41,7 @@ SAMPLE: Final = 256
 """Goroutines that are looked at."""
 LEAST: Final = 4
 """Fewer say too little: a Go program has five of the runtime's own at least."""
-CANDIDATES: Final = 200
+CANDIDATES: Final = 20_000
 FIRST_REASON: Final = b"GC assist marking"
 """The first word behind the empty one (runtime/runtime2.go, waitReasonStrings, Go 1.9 to 1.27)."""
 MOST_REASONS: Final = 256

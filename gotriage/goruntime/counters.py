@@ -34,12 +34,19 @@ P_STATES: Final = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"
 MAX_THREADS: Final = 20_000
 """Go ends the program at 10,000 threads unless told otherwise (runtime/proc.go, sched.maxmcount)."""
 MAX_CPUS: Final = 1 << 16
+FIPS: Final = "crypto/internal/fips140.Enabled"
+LONGEST_GODEBUG: Final = 4096
 PAUSES: Final = 256
 """runtime/mstats.go, len(mstats.pause_ns)."""
 HEADROOM_PERCENT: Final = 3
 """runtime/mgcpacer.go, memoryLimitHeapGoalHeadroomPercent, Go 1.21; before, one megabyte."""
 MIN_HEADROOM: Final = 1 << 20
 """runtime/mgcpacer.go, memoryLimitMinHeapGoalHeadroom."""
+MIN_BITS: Final = 9
+SUB_BITS: Final = 2
+SUB_BUCKETS: Final = 4
+BUCKETS: Final = 40
+"""runtime/histogram.go, timeHistMinBucketBits and its like, Go 1.20 to 1.27."""
 GC_OFF: Final = 0
 """runtime/mgc.go, _GCoff: the value of gcphase while no cycle runs."""
 
@@ -70,7 +77,7 @@ def read_counters(source: Source, *, spans: bool = True) -> Counters:
     at = clock.now().timestamp()
     values: dict[str, Any] = {}
     problems: list[str] = []
-    parts: list[Callable[[Source], dict[str, Any]]] = [_heap, _collector, _scheduler, _processors, _threads]
+    parts: list[Callable[[Source], dict[str, Any]]] = [_heap, _collector, _scheduler, _processors, _threads, _modes]
     for part in [*parts, _spans] if spans else parts:
         try:
             values |= part(source)
@@ -154,6 +161,21 @@ def _spans(source: Source) -> dict[str, Any]:
 # -- scheduler
 
 
+def _modes(source: Source) -> dict[str, Any]:
+    """FIPS 140-3 mode and GODEBUG in force, where the program has them (Go 1.24; runtime.godebugEnv, Go 1.21)."""
+    values: dict[str, Any] = {}
+    if source.found.has(FIPS):
+        values["fips"] = source.plain(FIPS, 1) == 1
+    if source.found.has("godebugEnv"):
+        pointer = source.plain("godebugEnv", 8, signed=False)
+        values["godebug"] = ""
+        if pointer:
+            text, length = struct.unpack("<QQ", source.memory.read(pointer, 16))
+            if length:
+                values["godebug"] = source.memory.read(text, min(length, LONGEST_GODEBUG)).decode("utf-8", "replace")
+    return values
+
+
 def _scheduler(source: Source) -> dict[str, Any]:
     queue = source.found.address("sched") + source.layout.offset("schedt", "runq") + 16
     values: dict[str, Any] = {
@@ -165,7 +187,28 @@ def _scheduler(source: Source) -> dict[str, Any]:
     for name in ("gomaxprocs", "ncpu"):
         if source.found.has(name):
             values[name] = source.plain(name)
+    if "ncpu" not in values and source.found.has("numCPUStartup"):
+        values["ncpu"] = source.plain("numCPUStartup")
+    if source.layout.has("schedt", "timeToRun"):
+        place = source.found.address("sched") + source.layout.offset("schedt", "timeToRun")
+        counts = np.frombuffer(source.memory.read(place, 8 * BUCKETS * SUB_BUCKETS), "<u8")
+        values["run_delays"] = delays(counts)
     return values
+
+
+def delays(counts: NDArray[np.uint64]) -> tuple[tuple[float, int], ...]:
+    """A timeHistogram as (upper bound in seconds, count), empty buckets left out (runtime/histogram.go, Go 1.21).
+
+    A duration of up to 9 bits falls into bucket 0, one of n bits into n - 8; four sub-buckets each, by the two bits
+    behind the highest.
+    """
+    found = []
+    for place in np.flatnonzero(counts).tolist():
+        bucket, part = divmod(place, SUB_BUCKETS)
+        bits = max(bucket, 1) + MIN_BITS - 1
+        low = (0 if bucket == 0 else 1 << (bits - 1)) + (part << (bits - 1 - SUB_BITS))
+        found.append(((low + (1 << (bits - 1 - SUB_BITS))) / 1e9, int(counts[place])))
+    return tuple(found)
 
 
 def _processors(source: Source) -> dict[str, Any]:
@@ -173,26 +216,32 @@ def _processors(source: Source) -> dict[str, Any]:
     if not 0 < length <= capacity <= MAX_CPUS:
         raise Unreadable(f"the list of processors (runtime.allp) has {length} of {capacity} entries")
     listed = np.frombuffer(source.memory.read(pointer, 8 * length), np.uint64)
-    timers = next((path for path in ("timers.heap.len", "timers.len") if source.layout.has("p", path)), "")
+    timers = _timers(source.layout)
     wanted = {
         "id": ("id", "<i4"), "status": ("status", "<u4"), "head": ("runqhead", "<u4"), "tail": ("runqtail", "<u4"),
-        "next": ("runnext", "<u8"), "m": ("m", "<u8"), "timers": (timers or "timers", "<u8"),
+        "next": ("runnext", "<u8"), "m": ("m", "<u8"),
     }  # fmt: skip
     columns, whole = read_fields(source.memory, source.layout, "p", listed, wanted)
+    lengths, _, _ = source.memory.read_many(listed + np.uint64(timers), 8)
     threads = _thread_ids(source, columns["m"].astype(np.uint64))
     found = []
     for row in np.flatnonzero(whole).tolist():
         queued = (int(columns["tail"][row]) - int(columns["head"][row])) % (1 << 32)
         status = P_STATES.get(int(columns["status"][row]), "?")
-        count = int(columns["timers"][row]) if timers else None
+        count = int(lengths.view("<u8")[row])
         thread = threads.get(int(columns["m"][row]))
         queued += int(columns["next"][row] != 0)
         found.append(Processor(int(columns["id"][row]), status, queued, count, thread))
     values: dict[str, Any] = {"processors": tuple(found), "gomaxprocs": len(found)}
     values["runnable"] = sum(one.queue for one in found) + _scheduler(source)["queue"]
-    if timers:
-        values["timers"] = sum(one.timers or 0 for one in found)
+    values["timers"] = sum(one.timers or 0 for one in found)
     return values
+
+
+def _timers(layout: Layout) -> int:
+    """Where a p holds the length of its slice of timers (runtime/time.go: p.timers up to Go 1.22, then timers.heap)."""
+    path = "timers.heap" if layout.has("p", "timers.heap") else "timers"
+    return layout.offset("p", path) + 8
 
 
 def _thread_ids(source: Source, machines: NDArray[np.uint64]) -> dict[int, int]:

@@ -60,12 +60,19 @@ class _Look:
     now: float
 
 
+def _printed(frame: Frame) -> Frame:
+    """A frame as Go prints it: the panic that a program sees is the runtime's gopanic (runtime/traceback.go)."""
+    if frame.function != "runtime.gopanic":
+        return frame
+    return Frame("panic", frame.file, frame.line, frame.inlined)
+
+
 class Dumper:
     """Looks again and again at one process."""
 
-    def __init__(self, source: Source, functions: Functions, module: str = "", minor: int = 0) -> None:
-        """`module`: path of the main module; `minor`: of the Go version."""
-        self._source, self._functions, self._module, self._minor = source, functions, module, minor
+    def __init__(self, source: Source, functions: Functions, module: str = "") -> None:
+        """`module`: path of the main module."""
+        self._source, self._functions, self._module = source, functions, module
         self._history = History()
         self._frames: dict[int, Stack] = {}
         self._sites: dict[int, Frame] = {}
@@ -154,7 +161,7 @@ class Dumper:
                     frames.append(Frame(f"{pc:#x}"))
                     continue
                 exact = trapped or pc == self._functions.entry(number)
-                frames += self._functions.frames(pc, exact, callee)
+                frames += [_printed(frame) for frame in self._functions.frames(pc, exact, callee)]
                 trapped, callee = self._functions.name(number) in TRAPS, self._functions.func_id(number)
             complete = bool(numbers) and numbers[-1] >= 0 and bool(self._functions.flags(numbers[-1]) & TOPFRAME)
             found = self._frames[key] = Stack(tuple(frames), complete)
@@ -185,11 +192,6 @@ class Dumper:
     def history(self) -> History:
         """Of the looks so far."""
         return self._history
-
-    @property
-    def minor(self) -> int:
-        """Minor number of the Go version."""
-        return self._minor
 
 
 class _Assembly:
@@ -388,7 +390,8 @@ class _Assembly:
         if pointer not in self._labels:
             if len(self._labels) >= MAX_LABELLED:
                 return {}
-            self._labels[pointer] = read_labels(self._dumper.source.memory, pointer, self._dumper.minor)
+            source = self._dumper.source
+            self._labels[pointer] = read_labels(source.memory, source.layout, pointer)
         return self._labels[pointer]
 
     def _thread_of(self, who: int, status: int) -> int | None:

@@ -1,7 +1,7 @@
 """The pprof labels of goroutines (runtime/pprof/runtime.go and label.go; g.labels leads to them).
 
-Up to Go 1.23 g.labels is a *map[string]string; a map of up to eight entries is one bucket (runtime/map.go, bmap), and
-larger ones are 2^B buckets. From Go 1.24 on it is a *LabelSet: a slice of (key, value).
+In older versions of Go g.labels is a *map[string]string: a map of up to eight entries is one bucket (runtime/map.go,
+bmap), a larger one has 2^B of them. In newer ones it is a *LabelSet: a slice of (key, value). The layout tells which.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.goruntime.memory import Unreadable
 
 if TYPE_CHECKING:
+    from gotriage.goruntime.layout import Layout
     from gotriage.goruntime.memory import Memory
 
 MAX_LABELS: Final = 64
@@ -25,12 +26,13 @@ MIN_TOP_HASH: Final = 5
 """runtime/map.go, minTopHash: smaller ones mark empty slots."""
 
 
-def read_labels(memory: Memory, pointer: int, minor: int) -> dict[str, str]:
-    """The labels at g.labels of a program by Go 1.`minor`; empty when there are none, or they cannot be read."""
+def read_labels(memory: Memory, layout: Layout, pointer: int) -> dict[str, str]:
+    """The labels at g.labels; empty when there are none, or they cannot be read."""
     if not pointer:
         return {}
     try:
-        pairs = _from_slice(memory, pointer) if minor >= 24 else _from_map(memory, pointer)
+        sliced = any(layout.has("runtime/pprof.labelMap", path) for path in ("LabelSet", "Set"))
+        pairs = _from_slice(memory, pointer) if sliced else _from_map(memory, pointer)
         return {_text(memory, *key): _text(memory, *value) for key, value in pairs[:MAX_LABELS]}
     except Unreadable:
         return {}

@@ -231,6 +231,10 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
         gc_running: a cycle runs now.
         threads: Ms; `thread_list`, `processors`: one by one; queue: the global run queue's length.
         runnable: goroutines in all run queues.
+        run_delays: how long goroutines were runnable before they ran, since the start, as (upper bound in seconds,
+            count): of one in eight times, as /sched/latencies:seconds (schedt.timeToRun).
+        godebug: GODEBUG of the environment as the runtime took it.
+        fips: FIPS 140-3 mode is on.
     """
 
     at: float
@@ -265,6 +269,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     processors: tuple[Processor, ...] = ()
     thread_list: tuple[Thread, ...] = ()
     size_classes: tuple[SizeClass, ...] = ()
+    run_delays: tuple[tuple[float, int], ...] = ()
     godebug: str | None = None
     fips: bool | None = None
     problems: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class Runtime:
         minor = int(self.layout.go.partition(".")[2])
         self.source = Source(memory, self.layout, self.found, HEADROOM_PERCENT if minor >= 21 else 0)
         module = self.image.build.main.path if self.image.build and self.image.build.main else ""
-        self._dumper = Dumper(self.source, self.image.functions, module, minor)
+        self._dumper = Dumper(self.source, self.image.functions, module)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,133 @@
+"""Our goroutines are Go's own: every attribute of every goroutine, against the program's own dump, on real builds."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+
+import pytest
+from gotriage.goruntime.runtime import attach
+
+from tests.lab import gotrace, toolchain
+
+pytestmark = pytest.mark.real
+
+STRIPPED = ("-ldflags=-s -w",)
+BUILDS = {
+    "plain": {},
+    "stripped": {"flags": STRIPPED},
+    "pie": {"flags": ("-buildmode=pie", *STRIPPED)},
+    "cgo-pie": {"flags": ("-buildmode=pie", *STRIPPED), "cgo": True},
+    "no-inlining": {"flags": ("-gcflags=all=-N -l",)},
+    "race": {"flags": ("-race",), "cgo": True},
+}
+QUICK = [(go, "stripped") for go in toolchain.QUICK] + [(toolchain.NEWEST, "cgo-pie")]
+ALL = [(go, build) for go in toolchain.VERSIONS for build in BUILDS if (go, build) not in QUICK]
+
+
+@pytest.mark.parametrize(
+    ("go", "build"), [*QUICK, *(pytest.param(*each, marks=pytest.mark.slow) for each in ALL)], ids=str
+)
+def test_every_goroutine_is_as_go_prints_it(service, go, build):
+    running = service("parked", go=go, **BUILDS[build])
+    with attach(running.pid) as runtime:
+        dump = runtime.dump(rows=5000)
+        identity = runtime.identity
+    told = gotrace.fetch(running.address)
+    both = {one.id for one in dump.goroutines} & told.keys()
+    assert len(both) > 150
+    assert gotrace.differences(dump, told) == []
+    assert all(dump.stacks[one.stack].complete for one in dump.goroutines if one.stack >= 0 and not one.moved)
+    assert identity.go_version.startswith(f"go{go}")
+    assert (identity.layout, identity.located) == ("table", "operands")
+    assert not dump.problems
+
+
+def test_who_waits_for_what(service):
+    running = service("parked")
+    with attach(running.pid) as runtime:
+        dump = runtime.dump(rows=5000)
+    first = {one.id: dump.stacks[one.stack].frames for one in dump.goroutines if one.stack >= 0}
+
+    def waiting_in(function):
+        return {goid for goid, frames in first.items() if any(frame.function == function for frame in frames)}
+
+    by_waiter = {goid: each for each in dump.objects for goid in each.ids}
+    (full,) = {by_waiter[goid].address for goid in waiting_in("main.sendToFullChannel")}
+    channel = next(each for each in dump.objects if each.address == full)
+    assert (channel.kind, channel.senders, channel.receivers) == ("channel", 4, 0)
+    assert (channel.buffered, channel.capacity, channel.closed) == (2, 2, False)
+    mutex = by_waiter[min(waiting_in("main.waitForMutex"))]
+    assert (mutex.kind, mutex.waiters, mutex.detail) == ("mutex", 2, "locked")
+    assert set(mutex.holders) == waiting_in("main.holdMutexAsleep")
+    readers = by_waiter[min(waiting_in("main.waitForReadLock"))]
+    assert readers.kind == "rwmutex"
+    assert set(readers.holders) == waiting_in("main.holdWriteLockAsleep")
+    assert by_waiter[min(waiting_in("main.waitForGroup"))].kind == "waitgroup"
+    polled = {one.id: one.fd for one in dump.goroutines if one.fd is not None}
+    assert waiting_in("main.acceptConnections") <= polled.keys()
+    assert waiting_in("main.readFromSocket") <= polled.keys()
+    labelled = [one.labels for one in dump.goroutines if one.id in waiting_in("main.waitLabelled")]
+    assert {"path": "/orders", "user": "ann"} in labelled
+
+
+@pytest.mark.parametrize("go", toolchain.QUICK)
+def test_the_runtimes_numbers_are_its_own(service, go):
+    running = service("parked", go=go, env={"GOGC": "150", "GOMEMLIMIT": "512MiB"})
+    for _ in range(3):
+        urllib.request.urlopen(f"http://{running.address}/gc", timeout=20).read()
+    with attach(running.pid) as runtime:
+        ours = runtime.counters()
+    with urllib.request.urlopen(f"http://{running.address}/numbers", timeout=20) as answer:
+        theirs = json.load(answer)
+    assert (ours.gc_percent, ours.memory_limit) == (150, 512 << 20)
+    assert ours.problems == ()
+    for name in ("gc_cycles", "gc_forced", "gomaxprocs"):
+        assert getattr(ours, name) == theirs[name], name
+    assert ours.heap_goal == theirs["heap_goal_bytes"]
+    assert ours.gc_pause_total == pytest.approx(theirs["gc_pause_total_seconds"])
+    assert ours.last_gc_at == pytest.approx(theirs["last_gc_at"])
+    assert [round(pause * 1e9) for _, pause in ours.gc_pauses[:3]] == theirs["pauses"][:3]
+    assert len(ours.gc_pauses) == min(ours.gc_cycles, 256)
+    assert ours.threads == len(ours.thread_list)
+
+
+def test_nothing_moves_unnoticed_while_goroutines_come_and_go(service):
+    """A stack of a goroutine that is not marked as moved reaches its own first function."""
+    running = service("parked", "-plain", "-n=1000", "-churn=1000")
+    read = wrong = 0
+    with attach(running.pid) as runtime:
+        for _ in range(20):
+            dump = runtime.dump(rows=20_000)
+            for one in dump.goroutines:
+                if one.moved or one.stack < 0 or one.start < 0:
+                    continue
+                read += 1
+                stack, start = dump.stacks[one.stack], dump.sites[one.start].function
+                outermost = [frame.function for frame in stack.frames if frame.function != "runtime.goexit"][-1]
+                hidden = re.search(r"\.gowrap\d+$", start)  # Go's printer leaves such wrappers out
+                wrong += not stack.complete or (outermost != start and not hidden)
+    assert read > 20_000
+    assert wrong == 0
+
+
+def test_a_version_without_a_table_is_worked_out(service, monkeypatch):
+    """The table of the newest version is hidden: the layout is found from the data, and every goroutine is right."""
+    from gotriage.goruntime import layout
+
+    running = service("parked", go=toolchain.NEWEST, flags=STRIPPED)
+    known = layout.known()[:-1]
+    real = layout.load
+
+    def older(version, arch):
+        if not re.match(rf"go({'|'.join(map(re.escape, known))})\b", version):
+            raise layout.UnknownVersion("hidden")
+        return real(version, arch)
+
+    monkeypatch.setattr(layout, "known", lambda: known)
+    monkeypatch.setattr(layout, "load", older)
+    with attach(running.pid) as runtime:
+        dump = runtime.dump(rows=5000)
+        assert runtime.identity.layout == "calibrated"
+    assert gotrace.differences(dump, gotrace.fetch(running.address)) == []
