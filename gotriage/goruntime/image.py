@@ -7,16 +7,17 @@ moduledata links to theirs.
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError, NotPermitted, TargetGone
 from gotriage.goruntime import buildinfo, evidence, moduledata, pclntab
 from gotriage.goruntime.binaries import Binary, grouped, main_binary
-from gotriage.goruntime.elf import ElfError, NotElf
+from gotriage.goruntime.elf import Elf, ElfError, NotElf
 from gotriage.goruntime.memory import Unreadable
 from gotriage.goruntime.pclntab import Pclntab
-from gotriage.goruntime.refusals import DamagedTables, NotGo
+from gotriage.goruntime.refusals import DamagedTables, NotGo, UnsupportedGo
 from gotriage.goruntime.symbols import Functions
 
 if TYPE_CHECKING:
@@ -84,14 +85,15 @@ def find(memory: Memory) -> Image:
     main = _main(memory, groups)
     found: list[_Found] = []
     opened: list[Binary] = [main]
+    problems: list[GotriageError] = []
     try:
         own = _look_into(main)
         if own is not None:
             found.append(own)
         if own is None or main.elf.interpreter:
-            found += _libraries(memory, groups, main, opened)
+            found += _libraries(memory, groups, opened, problems)
         if not found:
-            raise evidence.not_go(main.elf, main.path)
+            raise problems[0] if problems else evidence.not_go(main.elf, main.path)
         image = _image(found, memory.arch)
     except ElfError as error:
         _close(opened)
@@ -126,6 +128,23 @@ def _main(memory: Memory, groups: list[tuple[Region, ...]]) -> Binary:
         if error.errno in (errno.ESRCH, errno.ENOENT):
             raise TargetGone(f"process {memory.pid} has ended") from error
         raise Unreadable(f"the program of process {memory.pid} cannot be read: {error.strerror}") from error
+    except Unreadable as error:
+        raise _unmapped(memory) or error from error
+
+
+def _unmapped(memory: Memory) -> GotriageError | None:
+    """Why the program's file is mapped nowhere: a packed one has unpacked itself into memory without a file."""
+    try:
+        fd = memory.executable()
+    except (OSError, Unreadable):
+        return None
+    try:
+        elf = Elf(fd)
+        return evidence.refused(elf, None, f"the program of process {memory.pid}")
+    except ElfError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _look_into(binary: Binary) -> _Found | None:
@@ -180,11 +199,13 @@ def _module(binary: Binary, *, searched: bool) -> tuple[tuple[int, pclntab.Heade
     return None, False
 
 
-def _libraries(memory: Memory, groups: list[tuple[Region, ...]], main: Binary, opened: list[Binary]) -> list[_Found]:
-    """Go modules in other mapped files: plugins and c-shared libraries. Those that cannot be read are left out."""
+def _libraries(
+    memory: Memory, groups: list[tuple[Region, ...]], opened: list[Binary], problems: list[GotriageError]
+) -> list[_Found]:
+    """Go modules in other mapped files: plugins and c-shared libraries; why others could not be read to `problems`."""
     result: list[_Found] = []
     for group in groups[:MAX_LIBRARIES]:
-        if group == main.regions or not any("x" in region.perms for region in group):
+        if group == opened[0].regions or not any("x" in region.perms for region in group):
             continue
         try:
             binary = _open(memory, group)
@@ -193,12 +214,12 @@ def _libraries(memory: Memory, groups: list[tuple[Region, ...]], main: Binary, o
         opened.append(binary)
         try:
             found = _look_into(binary)
-        except (ElfError, NotGo, DamagedTables, Unreadable, GotriageError) as error:
-            if isinstance(error, TargetGone | NotPermitted):
-                raise
+        except (DamagedTables, UnsupportedGo) as error:
+            problems.append(error)
+        except (ElfError, Unreadable):
             continue
-        if found is not None:
-            result.append(found)
+        else:
+            result += [found] if found is not None else []
     return result
 
 

@@ -30,7 +30,7 @@ MAGIC_120: Final = 0xFFFFFFF1
 OLD_MAGICS: Final = {0xFFFFFFFA: "Go 1.16 or 1.17", 0xFFFFFFFB: "Go 1.15 or older"}
 """internal/abi/symtab.go, PCLnTabMagic."""
 HEADER: Final = 72
-MAX_FUNCTIONS: Final = 4_000_000
+MAX_FUNCTIONS: Final = 2_000_000
 """Kubernetes' largest program has some 150,000."""
 MAX_SCAN: Final = 1 << 30
 SCAN_CHUNK: Final = 4 * 1024 * 1024
