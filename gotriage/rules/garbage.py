@@ -53,7 +53,7 @@ DEFAULTS: Final = {
     },
     LIMIT: {"projected": 0.95},
 }
-LONGER: Final = (12, 24, 60, 120, 300, 600, 1200)
+LONGER: Final = (12, 18, 24, 36, 54, 80, 120, 180, 270, 400, 600, 900, 1400, 2000)
 """Windows in collections: two in each sixth at least."""
 HALF_AGAIN: Final = 1.5
 

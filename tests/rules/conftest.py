@@ -37,7 +37,7 @@ class Story:
         self.session.feed(kind(at=self.time(at), **fields))
         return self
 
-    def target(self, *, age: float = 7200, go: bool = True, **fields: Any) -> Story:
+    def target(self, *, age: float = 7200, go: bool | GoBrief = True, **fields: Any) -> Story:
         known: dict[str, Any] = {
             "spec": TargetSpec("unit", "web.service"),
             "name": "web.service",
@@ -45,7 +45,7 @@ class Story:
             "pid": 4242,
             "pids": (4242,),
             "started_at": self.time() - timedelta(seconds=age),
-            "go": GoBrief("go1.24.3") if go else None,
+            "go": (go if isinstance(go, GoBrief) else GoBrief("go1.24.3")) if go else None,
         }
         return self.add(TargetState, **{**known, **fields})
 
