@@ -1,0 +1,3 @@
+module example.com/gotriage/goill
+
+go 1.19
