@@ -234,9 +234,7 @@ def blocked_channels(evidence: Evidence) -> Iterator[Claim]:
 def _stuck(evidence: Evidence, table: Goroutines, channel: WaitObject) -> bool:
     """No sender has moved for as long as the threshold says, and none of those that were there has left."""
     long = evidence.limit(BLOCKED, "seconds")
-    if not golook.stuck(evidence, table, channel.ids, long):
-        return False
-    if any(before.senders > channel.senders for before in _earlier(evidence, channel, long)):
+    if not golook.stuck(evidence, table, channel.ids, long) or _served(evidence, table, channel, long):
         return False
     end = golook.last_look(evidence)
     looks = [look for look in evidence.series(GoroutineCounts, 120) if (end - look.at).total_seconds() <= long]
@@ -247,9 +245,16 @@ def _stuck(evidence: Evidence, table: Goroutines, channel: WaitObject) -> bool:
     return True
 
 
-def _earlier(evidence: Evidence, channel: WaitObject, long: float) -> Iterator[WaitObject]:
-    for table in golook.held(evidence, long):
-        yield from (one for one in table.objects if one.address == channel.address)
+def _served(evidence: Evidence, table: Goroutines, channel: WaitObject, long: float) -> bool:
+    """Whether more senders have come in that time than there are more of: the others were served, and came back."""
+    mine = [one for one in table.goroutines if one.waiting_on == channel.address]
+    if not mine:
+        return False
+    fresh = sum(golook.waited(evidence, one.since) < long for one in mine) * channel.senders / len(mine)
+    tables = golook.held(evidence, long)
+    before = [one.senders for earlier in tables for one in earlier.objects if one.address == channel.address]
+    grown = max(0, channel.senders - before[0]) if before else channel.senders
+    return fresh > grown + 1 or any(number > channel.senders for number in before)
 
 
 def _blocked_finding(evidence: Evidence, table: Goroutines, channel: WaitObject) -> Finding:

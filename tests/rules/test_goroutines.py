@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from gotriage.records.files import FileCounts
 from gotriage.records.goroutines import GoroutineCounts
@@ -204,6 +205,21 @@ def test_producers_that_come_back_in_turn(program, running):
     def make(program, second):
         program.idle().group("chan send", "main.produce", 100, first=100, on=0xC0, since=second - 3)
         program.channel(0xC0, 100)
+
+    looks(program, 60, make)
+    assert running.ids() == []
+
+
+def test_producers_that_come_back_in_a_long_queue(program, running):
+    """Each waits for long, the first of them all at once; ever others have just come back."""
+
+    def make(program, second):
+        program.idle().group("chan send", "main.produce", 20, first=100, on=0xC0, since=second - 20)
+        program.group("chan send", "main.produceMore", 480, first=200, on=0xC0, since=second - 20)
+        fresh = {one.id for one in program.all if 300 <= one.id < 500}
+        now = running.time(second - 2)
+        program.all = [msgspec.structs.replace(one, since=now) if one.id in fresh else one for one in program.all]
+        program.channel(0xC0, 500)
 
     looks(program, 60, make)
     assert running.ids() == []
