@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from gotriage.errors import NotPermitted, TargetGone
-from gotriage.host import clock, privilege, vm
+from gotriage.host import clock, privilege, scatter, vm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +203,7 @@ def test_a_rate_is_kept(monkeypatch, area: Area, other: int):
 
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
     monkeypatch.setattr(clock, "sleep", sleep)
-    monkeypatch.setattr(vm, "MOST_BYTES", 8 * PAGE)
+    monkeypatch.setattr(scatter, "MOST_BYTES", 8 * PAGE)
     addresses = np.full(64, area.start + PAGE, np.uint64)
     vm.read_many(other, addresses, PAGE, rate=vm.Rate(16 * PAGE))
     assert sum(slept) == pytest.approx(4.0 - vm.CREDIT)
