@@ -187,6 +187,7 @@ class View:
         record: for a page: the record types that `show` prints, one object each.
         price: the dearest source that runs by itself.
         command: the shell command that would show about the same; {pid}, {unit}, {container} are filled in.
+        facts: `show --json` gives the table record's own facts, as an object before the rows.
     """
 
     id: str
@@ -199,6 +200,7 @@ class View:
     columns: tuple[Column, ...] = ()
     price: Price = "free"
     command: str = ""
+    facts: bool = False
 
 
 VIEWS: tuple[View, ...] = (
@@ -233,7 +235,7 @@ VIEWS: tuple[View, ...] = (
             Column("level", "LEVEL", "text", 5),
             Column("source", "SOURCE", "text", 8, wide=True),
             Column("identifier", "FROM", "text", 12, wide=True),
-            Column("message", "MESSAGE"),
+            Column("message", "MESSAGE", "log"),
         ),
         command="journalctl {scope}-u {unit} -f",
     ),
@@ -298,6 +300,7 @@ VIEWS: tuple[View, ...] = (
             Column("loaded", "LOADED", "text", 32, wide=True),
         ),
         command="readelf -d /proc/{pid}/exe",
+        facts=True,
     ),
     View(
         "environment",

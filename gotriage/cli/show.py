@@ -53,10 +53,16 @@ def _wanted(name: str | None) -> catalog.View:
 
 
 def _json(session: Session, view: catalog.View) -> Iterator[str]:
-    """Objects of the view: rows of its table, else its records; gaps go to standard error."""
+    """Objects of the view: rows of its table, else its records; gaps go to standard error.
+
+    Where the catalogue says so, an object with the table record's own facts comes first: it has a `kind`, rows do not.
+    """
     for gap in _gaps(session, view):
         print(gap, file=sys.stderr)
     if view.table is not None:
+        record = session.latest(view.table)
+        if view.facts and record is not None:
+            yield jsonl.line(record, without=("rows",))
         yield from (jsonl.line(row) for row in _rows(session, view))
         return
     yield from (jsonl.line(record) for record in _records(session, view))
@@ -65,8 +71,9 @@ def _json(session: Session, view: catalog.View) -> Iterator[str]:
 def _text(session: Session, view: catalog.View) -> Iterator[str]:
     width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
     for record in _records(session, view):
-        if type(record) is not view.table:
-            yield from text.page(record)
+        page = list(text.page(record, without=("rows",)))
+        if type(record) is not view.table or len(page) > 1:
+            yield from page
             yield ""
     if view.table is not None:
         yield from text.table(list(_rows(session, view)), view.columns, width)

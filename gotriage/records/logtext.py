@@ -368,7 +368,8 @@ _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")\s*')
 
 # -- the time that a line carries
 
-_STAMP_KEYS = ("time", "ts", "timestamp", "@timestamp", "T", "t")
+STAMP_KEYS = ("time", "ts", "timestamp", "@timestamp", "T", "t")
+"""Fields that hold the time of the line, by the names that loggers use."""
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)")
 _EPOCH = re.compile(r"\d{10}(?:\.\d{1,9})?|\d{13}|\d{16}|\d{19}")
 
@@ -378,7 +379,7 @@ def stamp_of(fields: dict[str, str]) -> datetime | None:
 
     None for anything else: a stamp without a zone is the target's local time, which is not known here.
     """
-    text = next((fields[key] for key in _STAMP_KEYS if key in fields), "")
+    text = next((fields[key] for key in STAMP_KEYS if key in fields), "")
     try:
         if match := _ISO.match(text):
             fraction = (match[3] or "0")[:6].ljust(6, "0")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gotriage.render import units
+from gotriage.render import loglines, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,8 @@ def cell(row: object, column: Column) -> str:
         return _own(row, column.field, value)
     if column.unit == "text":
         return words(value)
+    if column.unit == "log":
+        return loglines.said(row)  # type: ignore[arg-type]  # only tables of log lines have such a column
     if column.unit == "flag":
         return "yes" if value else ""
     return _READERS[column.unit](value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["text", "count", "bytes", "seconds", "share", "cores", "rate", "byterate", "time", "flag", "value"]
+Unit = Literal[
+    "text", "count", "bytes", "seconds", "share", "cores", "rate", "byterate", "time", "flag", "value", "log"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Column:
         field: attribute of the row; the JSON key.
         title: the heading, short.
         unit: how the value reads (`render.units`); numbers are right-aligned. "value" is in the unit that the row's own
-            `unit` field names.
+            `unit` field names; "log" is a whole log line, its fields with it.
         width: cells at 80 columns; 0 takes what is left (one column a table).
         wide: shown only where the terminal is wider than 120 columns.
     """
@@ -30,4 +32,4 @@ class Column:
     @property
     def right(self) -> bool:
         """Numbers are right-aligned."""
-        return self.unit not in ("text", "flag", "time")
+        return self.unit not in ("text", "flag", "time", "log")

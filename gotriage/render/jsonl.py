@@ -22,6 +22,9 @@ def plain(value: object) -> object:
     return value
 
 
-def line(value: object) -> str:
-    """One JSON object as one line, without the newline."""
-    return _encode(plain(value)).decode()
+def line(value: object, without: tuple[str, ...] = ()) -> str:
+    """One JSON object as one line, without the newline; `without` names fields that stand elsewhere."""
+    found = plain(value)
+    if without and isinstance(found, dict):
+        found = {key: item for key, item in found.items() if key not in without}
+    return _encode(found).decode()

@@ -9,6 +9,7 @@ import msgspec
 
 from gotriage.render import units
 from gotriage.render.cells import cell, words
+from gotriage.render.loglines import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,9 +53,14 @@ def _cut(text: str, width: int) -> tuple[str, int]:
 
 
 def table(rows: Sequence[object], columns: Sequence[Column], width: int | None = None) -> Iterator[str]:
-    """Lines of a table: a heading, then a line a row. With `width` the open column is cut so that lines fit."""
+    """Lines of a table: a heading, then a line a row. With `width` the open column is cut so that lines fit.
+
+    A text of several lines (a panic with its stack) stands whole where there is no width to keep to.
+    """
     shown = [column for column in columns if not column.wide or width is None or width > 120]
     texts = [[cell(row, column) for column in shown] for row in rows]
+    if width is not None:
+        texts = [[first_line(text) for text in line] for line in texts]
     sizes = [
         max([cells_wide(column.title), *(cells_wide(line[place]) for line in texts)])
         for place, column in enumerate(shown)
@@ -82,11 +88,11 @@ def _shrink(sizes: list[int], columns: Sequence[Column], width: int) -> None:
         excess -= taken
 
 
-def page(record: Record) -> Iterator[str]:
-    """A record as "name  value" lines; tables inside it are counted, unknown values say why."""
+def page(record: Record, without: tuple[str, ...] = ()) -> Iterator[str]:
+    """A record as "name  value" lines; unknown values say why. `without` names fields that stand elsewhere."""
     yield f"{record.__struct_config__.tag}"
     for name in record.__struct_fields__:
-        if name in ("unknown", "at"):
+        if name in ("unknown", "at", *without):
             continue
         value = getattr(record, name)
         why = record.unknown.get(name)

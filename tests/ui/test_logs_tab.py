@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gotriage.records.logs import LogLine, LogLines, LogSource, LogState
+from gotriage.render.loglines import first_line
 from gotriage.ui.bridge import Arrived
 from gotriage.ui.tabs.logs import LogsTab
-from gotriage.ui.widgets.log_view import first_line, level_word, message_spans
+from gotriage.ui.widgets.log_view import level_word, message_spans
 
 from tests.ui import made
 from tests.ui.screens import LARGE, SMALL, drive, lines, shown, text
@@ -211,7 +212,7 @@ def test_hostile_lines_stay_on_their_line():
     seen = shown(made.front(logs(10, bad)), "3")
     assert "\u202e" not in seen
     assert "[@click=app.quit]" in seen
-    assert "↵1" in first_line(bad)
+    assert "↵1" in first_line(bad.message)
     rows = seen.split("\n")
     assert len(rows) == 24
     assert "漢" in "".join(text for text, _ in message_spans(bad, 900, ""))
@@ -281,3 +282,9 @@ def test_the_shell_command_fits_the_target():
         return app.screen.query_one(LogsTab).command()
 
     assert "journalctl {scope}-u {unit}" in drive(front, use)
+
+
+@pytest.mark.parametrize("name", ["time", "ts", "timestamp", "@timestamp", "T", "t"])
+def test_the_time_that_a_line_repeats_is_not_shown_again(name):
+    spans = message_spans(line(0, message="hello", fields={name: "2026-11-23T02:44:03Z", "path": "/x"}), 200, "")
+    assert "".join(text for text, _ in spans) == "hello  path=/x"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from gotriage.render import units
+from gotriage.render import loglines, units
 from gotriage.session.logchunk import UNRANKED, rank_of
 from gotriage.ui.spans import cut, cut_spans, fit
 from gotriage.ui.widgets.lines import GUTTER, LineView, strip_of
@@ -27,8 +27,6 @@ WIDE = 120
 LEVEL = 6
 WHO = 16
 _PRIORITY_WORDS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
-_OTHERS = frozenset(("systemd", "oom", "dropped", "coredump"))
-"""Kinds of lines that are not the program's own."""
 
 
 def role_of(rank: int) -> str:
@@ -75,25 +73,15 @@ def marked(text: str, wanted: str, role: str) -> Iterator[Span]:
     yield text[at:], role
 
 
-def first_line(line: LogLine) -> str:
-    """The line as one: tabs as blanks, what follows the first line counted."""
-    text, _, rest = line.message.partition("\n")
-    text = text.replace("\t", "  ")
-    return f"{text}  ↵{rest.count(chr(10)) + 1}" if rest else text
-
-
 def message_spans(line: LogLine, width: int, wanted: str) -> list[Span]:
     """What a line says, in at most `width` cells: who, when it is not the program; the message; its fields."""
-    rank = rank_of(line)
-    spans: list[Span] = []
-    if line.kind in _OTHERS:
-        spans.append((f"{line.identifier or line.kind}: ", "label"))
-    spans += marked(cut(first_line(line), width), wanted, role_of(rank) if rank <= 4 or rank == 7 else "")
-    for name, value in line.fields.items():
-        if name in ("time", "ts", "timestamp") or line.kind in _OTHERS:
-            continue
-        spans.append((f"  {name}=", "dim"))
-        spans += marked(value.partition("\n")[0][:200].replace("\t", " "), wanted, "dim")
+    rank, name = rank_of(line), loglines.who(line)
+    spans: list[Span] = [(f"{name}: ", "label")] if name else []
+    text = cut(loglines.first_line(line.message), width)
+    spans += marked(text, wanted, role_of(rank) if rank <= 4 or rank == 7 else "")
+    for key, value in loglines.fields(line):
+        spans.append((f"  {key}=", "dim"))
+        spans += marked(value, wanted, "dim")
     return list(cut_spans(spans, width))
 
 
