@@ -45,6 +45,32 @@ _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 _RECEIVE: Final = "chan receive"
 
 
+class Reasons:
+    """Why each goroutine waits (runtime/runtime2.go, waitReasonStrings): a number each, -1 for one that does not."""
+
+    def __init__(self, numbers: NDArray[np.int64], names: tuple[str, ...]) -> None:
+        self._numbers, self._names = numbers, names
+
+    def name(self, number: int) -> str:
+        """The words of a number that g.waitreason has."""
+        return "" if number < 0 else self._names[number] if number < len(self._names) else f"wait reason {number}"
+
+    def of(self, who: int) -> str:
+        """The words of one goroutine, "" when it does not wait."""
+        return self.name(int(self._numbers[who]))
+
+    def those(self, start: str) -> NDArray[np.int64]:
+        """Numbers of the goroutines whose reason begins so."""
+        wanted = [number for number, name in enumerate(self._names) if name.startswith(start)]
+        return np.flatnonzero(np.isin(self._numbers, wanted)).astype(np.int64)
+
+    def counts(self) -> dict[str, int]:
+        """How many wait for each reason, the commonest first."""
+        numbers, counts = np.unique(self._numbers[self._numbers >= 0], return_counts=True)
+        pairs = sorted(zip(numbers.tolist(), counts.tolist(), strict=True), key=lambda pair: -pair[1])
+        return {self.name(number): count for number, count in pairs}
+
+
 @dataclass(slots=True)
 class _Look:
     """What one look has read; numbers of goroutines are those of the columns."""
@@ -55,7 +81,7 @@ class _Look:
     needles: Needles
     waited: F64
     runtime_wait: F64
-    reasons: list[str]
+    reasons: Reasons
     groups: U64
     now: float
 
@@ -99,8 +125,7 @@ class Dumper:
             self._needles(waiting, problems) if locks and len(columns) <= MANY else Needles(np.zeros(0, np.uint64))
         )
         walked = goroutines.walk_all(memory, layout, self._functions, columns, needles.values)
-        polling = np.array([i for i, reason in enumerate(reasons) if reason == "IO wait"], np.int64)
-        waits.find_polled(memory, layout, columns, polling, waiting)
+        waits.find_polled(memory, layout, columns, reasons.those("IO wait"), waiting)
         if waiting.cut:
             problems.append("some waiters were not followed to what they wait on")
         since = columns.column("waitsince").astype(np.int64)
@@ -129,13 +154,10 @@ class Dumper:
             spans = None
         return needles_for(waiting, spans)
 
-    def _reasons(self, columns: Columns) -> list[str]:
-        """The wait reason of each one that waits (runtime/runtime2.go, waitReasonStrings)."""
-        names = self._source.layout.wait_reasons
-        known = [names[i] if i < len(names) else f"wait reason {i}" for i in range(256)]
+    def _reasons(self, columns: Columns) -> Reasons:
         waiting = (columns.status == goroutines.WAITING) | (columns.status == goroutines.LEAKED)
         numbers = np.where(waiting, columns.column("reason").astype(np.int64), -1)
-        return [known[number] if number >= 0 else "" for number in numbers.tolist()]
+        return Reasons(numbers, self._source.layout.wait_reasons)
 
     def _group_keys(self, columns: Columns, walked: Walked) -> U64:
         """A hash of what makes a group: stack, creator, first function, state, reason."""
@@ -226,10 +248,6 @@ class _Assembly:
         took = clock.monotonic() - begun
         names, numbers = np.unique(self._status, return_counts=True)
         states = zip(names.tolist(), numbers.tolist(), strict=True)
-        reasons: dict[str, int] = {}
-        for reason in look.reasons:
-            if reason:
-                reasons[reason] = reasons.get(reason, 0) + 1
         return Dump(
             at=at,
             took=round(took, 6),
@@ -238,7 +256,7 @@ class _Assembly:
             dead=columns.dead,
             moved=int(columns.moved.sum()),
             states={goroutines.STATES.get(state, f"state {state}"): number for state, number in states},
-            reasons=reasons,
+            reasons=look.reasons.counts(),
             stacks=tuple(self._stack_list),
             sites=tuple(self._sites),
             groups=groups,
@@ -260,8 +278,7 @@ class _Assembly:
         names = {int(who): self._names(int(who)) for who in waiting[:100_000].tolist()}
         source = self._dumper.source
         objects = Objects(source.memory, source.layout, self._goids, look.waits, names)
-        receiving = [i for i in np.flatnonzero(look.waits.channel).tolist() if look.reasons[i].startswith(_RECEIVE)]
-        self._found_objects = objects.build(receiving, look.needles, look.walked.mentions)
+        self._found_objects = objects.build(look.reasons.those(_RECEIVE), look.needles, look.walked.mentions)
         return objects
 
     def _names(self, who: int) -> tuple[str, ...]:
@@ -291,7 +308,7 @@ class _Assembly:
         return Group(
             key=f"{key:016x}",
             state=goroutines.STATES.get(int(self._status[one]), "?"),
-            wait_reason=look.reasons[one],
+            wait_reason=look.reasons.of(one),
             count=len(members),
             ids=tuple(ids.tolist()),
             stack=self._stack(one),
@@ -343,7 +360,7 @@ class _Assembly:
         return Goroutine(
             id=int(self._goids[who]),
             state=goroutines.STATES.get(status, f"state {status}"),
-            wait_reason=look.reasons[who],
+            wait_reason=look.reasons.of(who),
             stack=self._stack(who),
             created_by=self._creator(who),
             created_by_id=parent or None,
@@ -362,7 +379,7 @@ class _Assembly:
 
     def _wake_in(self, who: int) -> float | None:
         when = int(self._columns.column("sleep_when")[who])
-        if self._look.reasons[who] != "sleep" or not when:
+        if self._look.reasons.of(who) != "sleep" or not when:
             return None
         return round(max(0.0, when / 1e9 - self._look.now), 3)
 

@@ -87,12 +87,13 @@ class Columns:
 
     def column(self, name: str) -> NDArray[np.generic]:
         """A column; zeros where this version of Go has no such field."""
-        found = self.values.get(name)
-        return np.zeros(len(self), np.uint64) if found is None else found
+        if name not in self.values:
+            self.values[name] = np.zeros(len(self), np.uint64)
+        return self.values[name]
 
     def unsigned(self, name: str) -> U64:
         """A column as 64-bit unsigned numbers."""
-        return self.column(name).astype(np.uint64)
+        return self.column(name).astype(np.uint64, copy=False)
 
     @property
     def status(self) -> NDArray[np.uint32]:

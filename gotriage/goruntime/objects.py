@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gotriage.goruntime.fields import positions
 from gotriage.goruntime.memory import Unreadable
 from gotriage.goruntime.report import Edge, ObjectKind, WaitObject
 
@@ -102,13 +101,14 @@ class Objects:
         """For each goroutine the object that it waits on, 0 for none."""
         self.locks: list[WaitObject] = []
         self.channels: list[WaitObject] = []
+        self._held: dict[int, list[int]] = {}
 
     def build(
-        self, receiving: Sequence[int], needles: Needles, mentions: set[tuple[int, int]]
+        self, receiving: NDArray[np.int64], needles: Needles, mentions: set[tuple[int, int]]
     ) -> tuple[WaitObject, ...]:
         """All objects, those with most waiters first. `receiving`: goroutines that receive from their channel."""
         self._find_locks(needles, mentions)
-        self._find_channels(set(receiving))
+        self._find_channels(receiving)
         found = sorted([*self.locks, *self.channels], key=lambda one: -one.waiters)
         return tuple(found[:MAX_OBJECTS])
 
@@ -132,7 +132,9 @@ class Objects:
         for place, (kind, waiters, likely) in merged.items():
             mine = set(waiters)
             held = [who for who in dict.fromkeys(likely) if who not in mine]
-            self.locks.append(self._lock(place, kind, waiters, held if len(held) <= MAX_HOLDERS else []))
+            if kind in ("mutex", "rwmutex") and len(held) <= MAX_HOLDERS:
+                self._held[place] = held
+            self.locks.append(self._lock(place, kind, waiters, self._held.get(place, [])))
 
     def _holders(self, needles: Needles, mentions: set[tuple[int, int]]) -> dict[tuple[int, int | None], list[int]]:
         """(semaphore, distance) to the goroutines whose stacks refer to that place."""
@@ -149,7 +151,7 @@ class Objects:
             kind=kind,
             waiters=len(waiters),
             ids=tuple(ids[:IDS]),
-            holders=tuple(int(self._goids[who]) for who in holders) if kind in ("mutex", "rwmutex") else (),
+            holders=tuple(int(self._goids[who]) for who in holders),
             detail=self._detail(place, kind),
         )
 
@@ -170,36 +172,38 @@ class Objects:
 
     # -- channels
 
-    def _find_channels(self, receiving: set[int]) -> None:
+    def _find_channels(self, receiving: NDArray[np.int64]) -> None:
+        """One row a channel: those that wait for it alone by columns (there may be a million), selects one by one."""
         channels = self._waits.channels
         if channels is None:
             return
-        waiters: dict[int, set[int]] = defaultdict(set)
-        for who in np.flatnonzero(self._waits.channel).tolist():
-            waiters[int(self._waits.channel[who])].add(who)
         selecting: dict[int, set[int]] = defaultdict(set)
         for who, channel in self._waits.cases:
-            waiters[channel].add(who)
             selecting[channel].add(who)
-        places = positions(channels.address, np.array(sorted(waiters), np.uint64))
-        for (address, mine), place in zip(sorted(waiters.items()), places.tolist(), strict=True):
-            if place < 0:
-                continue
-            plain = mine - selecting[address]
-            receivers = len(plain & receiving)
-            ids = sorted(int(self._goids[who]) for who in mine)
+        alone = self._waits.channel.copy()
+        alone[np.array(sorted({who for who, _ in self._waits.cases}), np.int64)] = 0
+        waiting = np.flatnonzero(alone)
+        waiting = waiting[np.lexsort((self._goids[waiting], alone[waiting]))]
+        receives = np.zeros(len(alone), bool)
+        receives[receiving] = True
+        low = np.searchsorted(alone[waiting], channels.address, side="left").tolist()
+        high = np.searchsorted(alone[waiting], channels.address, side="right").tolist()
+        for place, address in enumerate(channels.address.tolist()):
+            plain, selects = waiting[low[place] : high[place]], sorted(selecting.get(address, ()))
+            receivers = int(receives[plain].sum())
+            ids = sorted([*self._goids[plain[:IDS]].tolist(), *self._goids[selects].tolist()])
             self.channels.append(
                 WaitObject(
                     address=address,
                     kind="channel",
-                    waiters=len(mine),
+                    waiters=len(plain) + len(selects),
                     ids=tuple(ids[:IDS]),
                     receivers=receivers,
                     senders=len(plain) - receivers,
                     buffered=int(channels.buffered[place]),
                     capacity=int(channels.capacity[place]),
                     closed=bool(channels.closed[place]),
-                    detail=f"{len(selecting[address])} in select" if selecting[address] else "",
+                    detail=f"{len(selects)} in select" if selects else "",
                 )
             )
 
@@ -207,8 +211,7 @@ class Objects:
 
     def cycles(self) -> tuple[tuple[Edge, ...], ...]:
         """Goroutines that wait in a circle, each for a lock that the next one likely holds."""
-        number = {int(goid): who for who, goid in enumerate(self._goids.tolist())}
-        held = {lock.address: [number[goid] for goid in lock.holders if goid in number] for lock in self.locks}
+        held = {lock.address: list(self._held.get(lock.address, ())) for lock in self.locks}
         found: dict[frozenset[int], tuple[Edge, ...]] = {}
         for start in sorted({who for holders in held.values() for who in holders}):
             circle = self._circle(start, held)
