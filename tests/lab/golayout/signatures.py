@@ -26,6 +26,8 @@ IMMEDIATES: Final = {0x80: 1, 0x82: 1, 0x83: 1, 0xC0: 1, 0xC1: 1, 0xC6: 1, 0x6B:
 """Bytes behind the displacement, by opcode; F6 and F7 have some only as TEST (reg field 0 or 1)."""
 
 Signatures = dict[str, dict[str, list[int]]]
+"""Variable to function to offsets in the variable."""
+Touches = dict[str, dict[str, set[int]]]
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class Binary:
         return 2 if size == 4 and not wide else size
 
 
-def touches(binary: Binary, names: set[str]) -> dict[str, dict[str, set[int]]]:
-    """Variable to function to offsets in the variable."""
-    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+def touches(binary: Binary, names: set[str]) -> Touches:
+    """All that functions touch in the variables of those names; those of package runtime come without "runtime."."""
+    found: Touches = defaultdict(lambda: defaultdict(set))
     variables = sorted(binary.variables(names).values(), key=lambda symbol: symbol.address)
     starts = np.array([symbol.address for symbol in variables], np.int64)
     for function in binary.functions():
@@ -94,17 +96,15 @@ def touches(binary: Binary, names: set[str]) -> dict[str, dict[str, set[int]]]:
         places = np.searchsorted(starts, targets, side="right") - 1
         for target, place in zip(targets.tolist(), places.tolist(), strict=True):
             if place >= 0 and target - variables[place].address < variables[place].size:
-                found[variables[place].name][function.name].add(target - variables[place].address)
+                variable = variables[place].name.removeprefix("runtime.")
+                found[variable][function.name].add(target - variables[place].address)
     return found
 
 
-def make(full: Binary, others: list[Binary], names: set[str]) -> Signatures:
-    """Signatures from the program that has most, preferring what other builds have alike: there it is not a chance."""
-    first = touches(full, names)
-    more = [touches(binary, names) for binary in others]
+def make(first: Touches, others: list[Touches]) -> Signatures:
+    """Signatures from the build that has most, preferring what other builds have alike: there it is not a chance."""
     return {
-        name.removeprefix("runtime."): _kept(functions, [other.get(name, {}) for other in more])
-        for name, functions in sorted(first.items())
+        name: _kept(functions, [other.get(name, {}) for other in others]) for name, functions in sorted(first.items())
     }
 
 

@@ -1,14 +1,8 @@
-"""What the tables hold: structs, variables, constants, releases."""
+"""What the tables hold: structs, variables, constants."""
 
 from __future__ import annotations
 
 import re
-
-RELEASES = (
-    "1.19.8", "1.21.13", "1.22.10", "1.23.9", "1.24.11", "1.25.5", "1.26.6", "1.27.3",
-)  # fmt: skip
-
-SOURCE = "DWARF of a program built by go {}"
 
 _RUNTIME = """
 g m p schedt gobuf stack sudog hchan waitq semaRoot mutex note notifyList gQueue gList ancestorInfo coro timer
