@@ -226,9 +226,9 @@ def blocked_channels(evidence: Evidence) -> Iterator[Claim]:
         if _stuck(evidence, table, channel):
             yield _blocked_finding(evidence, table, channel)
             return
-    senders = sum(one.senders for one in table.objects if one.type == "channel")
-    told = f"{count(senders)} goroutines send, none for long" if senders else "no goroutine waits to send"
-    yield Fine(BLOCKED, told)
+    senders = [one.senders for one in table.objects if one.type == "channel" and one.senders]
+    told = f"{count(sum(senders))} goroutines send, {count(max(senders))} at most to one channel" if senders else ""
+    yield Fine(BLOCKED, told or "no goroutine waits to send")
 
 
 def _stuck(evidence: Evidence, table: Goroutines, channel: WaitObject) -> bool:

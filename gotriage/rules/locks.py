@@ -225,14 +225,15 @@ def _lock_finding(evidence: Evidence, table: Goroutines, lock: WaitObject, least
     title = f"{count(lock.waiters)} goroutines wait for one {_kind(lock)}, at {place}"
     if stuck:
         title += f", for {seconds(long)}"
-    told = [*(golook.described(table, group) for group in groups[:3]), *_holder_words(evidence, table, lock)]
+    seen, named = _named(evidence, table, lock)
+    told = [*(golook.described(table, group) for group in groups[:3]), *_holder_words(evidence, seen, named)]
     if least:
         span = seconds(evidence.limit(CONTENTION, "seconds"))
         told.append(f"at least {count(least)} waited in every look of the last {span}")
     told.append(f"the {_kind(lock)} is at {lock.address:#x}" + (f": {lock.detail}" if lock.detail else ""))
     if groups:
         told.append(golook.oldest(evidence, groups[0]))
-    holder = golook.group_of(table, lock.holders[0]) if lock.holders else None
+    holder = golook.group_of(seen, named.holders[0]) if named.holders else None
     at = golook.where(holder) if holder is not None else place
     return evidence.finding(
         CONTENTION,
@@ -243,6 +244,15 @@ def _lock_finding(evidence: Evidence, table: Goroutines, lock: WaitObject, least
         view="goroutines",
         since=since,
     )
+
+
+def _named(evidence: Evidence, table: Goroutines, lock: WaitObject) -> tuple[Goroutines, WaitObject]:
+    """The newest look of late that names who holds the lock, else the last one: between two turns it is nobody."""
+    for earlier in reversed(evidence.series(Goroutines, 5 * evidence.limit(CONTENTION, "seconds"))):
+        for thing in earlier.objects:
+            if thing.address == lock.address and thing.holders:
+                return earlier, thing
+    return table, lock
 
 
 def _holder_words(evidence: Evidence, table: Goroutines, lock: WaitObject) -> Iterator[str]:

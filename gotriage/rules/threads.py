@@ -131,7 +131,7 @@ def _holders(evidence: Evidence) -> Iterator[str]:
     table = evidence.current(Goroutines)
     if table is None:
         return
-    groups = [group for group in table.rows if group.state == "syscall"]
+    groups = [group for group in table.rows if group.state == "syscall" and group.count > 1]
     for group in sorted(groups, key=lambda group: -group.count)[:3]:
         by = golook.created(table, group)
         yield (
@@ -139,7 +139,7 @@ def _holders(evidence: Evidence) -> Iterator[str]:
             + (f", created by {by}" if by else "")
         )
     locked = sum(one.locked for one in table.goroutines if one.state != "syscall")
-    if locked:
+    if locked > 1:
         yield f"{count(locked)} goroutines wait and keep a thread for themselves (runtime.LockOSThread)"
 
 
