@@ -113,8 +113,10 @@ class Reader:
 
 def open_memory(pid: int | None, core: str | None, exe: str | None, rate: float | None) -> Memory:
     """The memory that is meant. Raises UsageError, TargetGone, NotPermitted, BadCore."""
-    if core is not None or exe is not None:
-        raise UsageError("core files are not read yet")
+    if core is not None:
+        from gotriage.goruntime.core import CoreMemory
+
+        return CoreMemory(core, exe)
     if pid is None:
         raise UsageError("a process or a core file has to be named")
     from gotriage.goruntime.live import LiveMemory
@@ -132,7 +134,7 @@ def serve(served: child.Served, attach: Attach) -> None:
 def main() -> None:
     """The process."""
     served = child.Served(*sys.argv[-2:])
-    from gotriage.goruntime import live, runtime  # noqa: F401  # before there is a limit
+    from gotriage.goruntime import core, live, runtime  # noqa: F401  # before there is a limit
 
     served.limit()
     serve(served, lambda memory: cast("Runtime", runtime.attach(memory=memory)))
