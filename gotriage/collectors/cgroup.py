@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 NOT_HERE = Why(reason="the controller is not enabled for this cgroup")
 IN_ROOT = Why(reason="the target is in the root cgroup, which counts the whole machine")
+NO_QUOTA = Why(reason="no CPU quota applies")
+FIRST_LOOK = Why(reason="counted from one look to the next")
+NO_V1_PRESSURE = Why("cgroup v1 keeps no pressure (PSI) of a group", "boot with systemd.unified_cgroup_hierarchy=1")
+NO_V2_MOUNT = Why("no mount shows the cgroup v2 of the target, which keeps its pressure (PSI)")
+NO_PRESSURE = Why("the kernel keeps no pressure (PSI) of this cgroup", "boot with psi=1 (CONFIG_PSI)")
+OTHERS_EVERY = 10.0
+"""Seconds between two looks at who else is in the cgroup that counts memory."""
 NO_V1_COUNT = Why(reason="cgroup v1 counts OOM kills, not OOM events")
 
 
@@ -63,28 +70,27 @@ def _quota_at(level: Level, version: int) -> float | None:
     return allowed / period if allowed is not None and allowed > 0 and period else None
 
 
+_THROTTLING = ("periods", "throttled_periods", "throttled_seconds")
+
+
 def read_cpu(group: Group | None, usage: Group | None, values: Values) -> None:
     """Quota, throttling at the level that sets it, and CPU time used (`usage`: the group that counts it)."""
     if usage is not None:
         in_root = usage.whole_machine
         values.put("cpu_usage_seconds", None if in_root else _cpu_seconds(usage), IN_ROOT if in_root else NOT_HERE)
-    if group is None:
-        values.unknown["cpu_quota"] = NOT_HERE
-        return
-    if group.whole_machine:
+    if group is None or group.whole_machine:
+        why = NOT_HERE if group is None else IN_ROOT
+        values.unknown |= dict.fromkeys(_THROTTLING, why) | ({"cpu_quota": why} if group is None else {})
         return
     level = group.leaf
     if limit := quota(group):
         level = limit[1]
         values.known |= {"cpu_quota": limit[0], "cpu_quota_path": clean(level.path)}
     stat = level.table("cpu.stat")
-    values.put("periods", stat.get("nr_periods"), NOT_HERE)
-    values.put("throttled_periods", stat.get("nr_throttled"), NOT_HERE)
     nanoseconds, microseconds = stat.get("throttled_time"), stat.get("throttled_usec")
-    if nanoseconds is not None:
-        values.known["throttled_seconds"] = nanoseconds / 1e9
-    else:
-        values.put("throttled_seconds", None if microseconds is None else microseconds / 1e6, NOT_HERE)
+    stopped = nanoseconds / 1e9 if nanoseconds is not None else None if microseconds is None else microseconds / 1e6
+    for name, value in zip(_THROTTLING, (stat.get("nr_periods"), stat.get("nr_throttled"), stopped), strict=True):
+        values.put(name, value, NOT_HERE)
 
 
 def _cpu_seconds(group: Group) -> float | None:
@@ -154,6 +160,21 @@ def read_tasks(group: Group, values: Values) -> None:
         values.put("pids_limit_used", limit[1].number("pids.current"), NOT_HERE)
 
 
+def read_pressure(unified: Group | None, path: str | None, values: Values) -> None:
+    """PSI of the group in the v2 hierarchy, which alone has it; `path` is where it lies there, None for nowhere."""
+    why = NO_PRESSURE
+    if unified is None:
+        why = NO_V1_PRESSURE if path is None else NO_V2_MOUNT
+    elif unified.whole_machine:
+        why, unified = IN_ROOT, None
+    for resource in ("cpu", "memory", "io"):
+        text = unified.leaf.text(f"{resource}.pressure") if unified is not None else None
+        if text:
+            values.known[f"{resource}_pressure"] = parse_pressure(text)
+        else:
+            values.unknown[f"{resource}_pressure"] = why
+
+
 class CgroupCollector:
     """cgroupfs of the host's view, v1 and v2."""
 
@@ -163,6 +184,7 @@ class CgroupCollector:
         self._target = target
         self._cgroups = Cgroups(host)
         self._before: tuple[str, int, int] | None = None
+        self._others: tuple[str, float, int] | None = None
 
     def close(self) -> None:
         """Nothing is held."""
@@ -182,14 +204,18 @@ class CgroupCollector:
                 self._cgroups = Cgroups(self._cgroups.host)
                 yield _no_mount(at, target)
             return
-        yield self._sample(at, groups, unified)
+        yield self._sample(at, groups, unified, path)
 
-    def _sample(self, at: datetime, groups: dict[str, Group | None], unified: Group | None) -> CgroupSample:
+    def _sample(
+        self, at: datetime, groups: dict[str, Group | None], unified: Group | None, own: str | None
+    ) -> CgroupSample:
+        """One sample; `own` is the target's path in the unified hierarchy, None where there is none."""
         values = Values()
         memory, tasks = groups["memory"], groups["pids"]
         read_cpu(groups["cpu"], groups["cpuacct"], values)
         if memory is not None:
             read_memory(memory, values)
+            values.known["memory_others"] = self._count_others(memory)
         else:
             values.unknown["memory_bytes"] = Why(reason="no mount shows the memory controller of this cgroup")
         if tasks is not None:
@@ -197,13 +223,21 @@ class CgroupCollector:
         else:
             values.unknown["pids"] = Why(reason="no mount shows the pids controller of this cgroup")
         values.known["throttled_share"] = self._share(values)
-        if unified is not None and not unified.whole_machine:
-            for resource in ("cpu", "memory", "io"):
-                text = unified.leaf.text(f"{resource}.pressure")
-                values.known[f"{resource}_pressure"] = parse_pressure(text) if text else None
+        read_pressure(unified, own, values)
         main = memory or groups["cpu"] or unified
         version, path = (main.version, main.path) if main is not None else (2, "")
         return CgroupSample(at=at, version=version, path=clean(path), unknown=values.unknown, **values.known)
+
+    def _count_others(self, memory: Group) -> int | None:
+        """Processes in the group that are not the target's; None where nothing is measured."""
+        if memory.whole_machine or not self._target.pids:
+            return None
+        now, seen = clock.monotonic(), self._others
+        if seen is None or seen[0] != memory.path or now - seen[1] >= OTHERS_EVERY:
+            own = set(self._target.pids)
+            others = sum(1 for pid in memory.leaf.processes() if pid not in own)
+            seen = self._others = (memory.path, now, others)
+        return seen[2]
 
     def _share(self, values: Values) -> float | None:
         """The share of periods throttled since the look before; None at the first look and without periods."""
@@ -213,7 +247,13 @@ class CgroupCollector:
         path = known.get("cpu_quota_path", "")
         now: tuple[str, int, int] = (path, known["periods"], known["throttled_periods"])
         before, self._before = self._before, now
-        if before is None or before[0] != path or now[1] <= before[1]:
+        if not path:
+            values.unknown["throttled_share"] = NO_QUOTA
+            return None
+        if before is None or before[0] != path:
+            values.unknown["throttled_share"] = FIRST_LOOK
+            return None
+        if now[1] <= before[1]:
             return None
         share: float = (now[2] - before[2]) / (now[1] - before[1])
         return min(1.0, max(0.0, share))

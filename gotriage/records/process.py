@@ -56,9 +56,11 @@ class Pressure(msgspec.Struct, frozen=True, omit_defaults=True):
 class CgroupSample(Record, frozen=True, kw_only=True, tag="cgroup"):
     """The target's cgroup, v1 or v2 (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
 
-    Limits are the tightest of the cgroup and its ancestors; `memory_limit_bytes` None with no entry in `unknown`
-    means unlimited. CPU quota in cores. Throttling counters are since the cgroup was made; `throttled_share` is
-    the share (0..1) of the periods since the previous look in which it was throttled.
+    `path` is the cgroup whose memory is counted, else the one whose CPU is; where v1 counts, that may be another one
+    than the target's own (`TargetState.cgroup`). Limits are the tightest of the cgroup and its ancestors;
+    `memory_limit_bytes` None with no entry in `unknown` means unlimited. CPU quota in cores. Throttling counters are
+    since the cgroup was made; `throttled_share` is the share (0..1) of the periods since the previous look in which it
+    was throttled.
     """
 
     keep: ClassVar[int] = 3600
@@ -81,6 +83,8 @@ class CgroupSample(Record, frozen=True, kw_only=True, tag="cgroup"):
     """Working set of the cgroup that sets the limit: what counts against it, the target's neighbours too."""
     memory_active_file_bytes: int | None = None
     """Part of the above that is active file cache: read twice, and still dropped before anything is killed."""
+    memory_others: int | None = None
+    """Processes directly in the cgroup at `path` that are not the target's: its memory is not the target's alone."""
     limit_hits: int | None = None
     """How often the use was at the limit (memory.events max; v1: memory.failcnt of the cgroup that sets the limit)."""
     memory_high_bytes: int | None = None

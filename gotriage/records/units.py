@@ -15,6 +15,12 @@ def count(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
+def counted(number: float | None, one: str, many: str = "") -> str:
+    """A number with its thing: "1 thread", "1,021 threads"; `many` where the plural is not made by "s" or "es"."""
+    plural = many or (f"{one}es" if one.endswith(("s", "x", "ch", "sh")) else f"{one}s")
+    return f"{count(number)} {one if number == 1 else plural}"
+
+
 def size(value: float | None) -> str:
     """Bytes with binary prefixes: 222298112 -> "212M"; at most five cells wide up to 9999 PiB."""
     if value is None:

@@ -7,6 +7,7 @@ from gotriage.records.units import (
     clock,
     cores,
     count,
+    counted,
     per_minute,
     rate,
     seconds,
@@ -15,4 +16,16 @@ from gotriage.records.units import (
     timestamp,
 )
 
-__all__ = ["UNKNOWN", "clock", "cores", "count", "per_minute", "rate", "seconds", "share", "size", "timestamp"]
+__all__ = [
+    "UNKNOWN",
+    "clock",
+    "cores",
+    "count",
+    "counted",
+    "per_minute",
+    "rate",
+    "seconds",
+    "share",
+    "size",
+    "timestamp",
+]

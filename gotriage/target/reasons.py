@@ -16,7 +16,9 @@ def why_down(state: UnitState, load_error: str = "") -> str:
     """One line: state, result, how the last main process ended, and whether systemd gave up restarting it."""
     if state.load_state in _NO_START:
         return _NO_START[state.load_state] + (f": {load_error}" if load_error else "")
-    words = f"{state.active_state} ({state.sub_state})"
+    words = state.active_state
+    if state.sub_state and state.sub_state != words:
+        words += f" ({state.sub_state})"
     details = []
     if state.result not in ("", "success"):
         details.append(f"result {state.result}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 from gotriage.records.environment import Environment
@@ -10,6 +9,7 @@ from gotriage.records.process import CgroupSample, ProcessSample
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.target import TargetState
 from gotriage.render import units
+from gotriage.ui.lastexit import last_exit
 from gotriage.ui.spans import PageLine, cut_spans, fit
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gotriage.ui.spans import Span
 
 LABEL = 11
-CLD_KILLED, CLD_DUMPED = 2, 3
-"""waitid(2): how a child ended, as systemd gives it in ExecMainCode."""
 
 
 def chain(front: Front, width: int) -> Iterator[PageLine]:
@@ -29,9 +27,10 @@ def chain(front: Front, width: int) -> Iterator[PageLine]:
         ("unit", _unit(front), UnitState),
         ("container", _container(front), ContainerState),
         ("cgroup", _cgroup(front), CgroupSample),
+        ("counted in", _elsewhere(front), CgroupSample),
         ("process", _process(front), TargetState),
         ("build", _build(front), Environment),
-        ("last exit", _last_exit(front), UnitState),
+        ("last exit", last_exit(front), UnitState),
     )
     for label, spans, kind in links:
         if spans:
@@ -42,7 +41,8 @@ def _unit(front: Front) -> list[Span]:
     unit = front.unit
     if unit is None:
         return []
-    state = f"{unit.active_state} ({unit.sub_state})" if unit.sub_state else unit.active_state
+    more = unit.sub_state if unit.sub_state != unit.active_state else ""
+    state = f"{unit.active_state} ({more})" if more else unit.active_state
     role = {"active": "good", "failed": "critical"}.get(unit.active_state, "warning")
     spans: list[Span] = [(unit.name, "strong"), ("  ", ""), (state, role)]
     facts = [unit.unit_file_state, f"Restart={unit.restart}" if unit.restart else "", unit.description]
@@ -63,18 +63,37 @@ def _container(front: Front) -> list[Span]:
     return [*spans, *[(f"  {fact}", "dim") for fact in facts if fact]]
 
 
+def _own_group(front: Front) -> str:
+    """The target's own cgroup; where it is in the root of the unified hierarchy, the one that is counted."""
+    own, sample = front.target.cgroup if front.target is not None else None, front.session.latest(CgroupSample)
+    return own if own and own != "/" else sample.path if sample is not None else ""
+
+
 def _cgroup(front: Front) -> list[Span]:
-    sample, target = front.session.latest(CgroupSample), front.target
-    path = sample.path if sample is not None else (target.cgroup if target is not None else None)
+    """The target's own cgroup, with what holds for it when it is the one that is counted."""
+    path, sample = _own_group(front), front.session.latest(CgroupSample)
     if not path:
         return []
-    spans: list[Span] = [(path, "")]
-    if sample is not None:
-        quota = f"{sample.cpu_quota:g} CPUs" if sample.cpu_quota is not None else "no CPU quota"
-        memory = units.size(sample.memory_limit_bytes) if sample.memory_limit_bytes is not None else "no memory limit"
-        spans.append((f"  v{sample.version}  {quota}  {memory}", "dim"))
-        if sample.oom_kills:
-            spans.append((f"  {sample.oom_kills} OOM kills", "critical"))
+    return [(path, ""), *(_counted(sample) if sample is not None and sample.path == path else ())]
+
+
+def _elsewhere(front: Front) -> list[Span]:
+    """The group whose memory is counted, where that is not the target's own: a v1 group that it lies in with others."""
+    path, sample = _own_group(front), front.session.latest(CgroupSample)
+    if sample is None or sample.path in ("", path):
+        return []
+    return [(sample.path, ""), *_counted(sample)]
+
+
+def _counted(sample: CgroupSample) -> list[Span]:
+    quota = f"{sample.cpu_quota:g} CPUs" if sample.cpu_quota is not None else "no CPU quota"
+    memory = units.size(sample.memory_limit_bytes) if sample.memory_limit_bytes is not None else "no memory limit"
+    spans: list[Span] = [(f"  v{sample.version}", "dim")]
+    if sample.memory_others:
+        spans.append((f"  shared with {units.counted(sample.memory_others, 'other process')}", "warning"))
+    spans.append((f"  {quota}  {memory}", "dim"))
+    if sample.oom_kills:
+        spans.append((f"  {units.counted(sample.oom_kills, 'OOM kill')}", "critical"))
     return spans
 
 
@@ -93,7 +112,7 @@ def _process(front: Front) -> list[Span]:
     if sample is not None and sample.tracer_pid:
         spans.append((f"  traced by {sample.tracer_name or sample.tracer_pid}", "warning"))
     if target.generation > 1:
-        spans.append((f"  start {target.generation} that was seen", "warning"))
+        spans.append((f"  {units.counted(target.generation - 1, 'restart')} seen", "warning"))
     return spans
 
 
@@ -111,32 +130,3 @@ def _build(front: Front) -> list[Span]:
     if go.vcs_modified:
         spans.append(("  built from changed files", "warning"))
     return spans
-
-
-def _last_exit(front: Front) -> list[Span]:
-    unit, box = front.unit, front.container
-    restarts: list[Span] = []
-    if unit is not None and unit.n_restarts:
-        restarts = [(f"{unit.n_restarts} restarts by systemd", "warning")]
-    if unit is not None and unit.exec_main_exit is not None:
-        role = "critical" if unit.exec_main_status else "dim"
-        said = f"{exit_words(unit.exec_main_code, unit.exec_main_status)} at {units.timestamp(unit.exec_main_exit)}"
-        result = f"  result {unit.result}" if unit.result and unit.result != "success" else ""
-        return [(said, role), (result, role), ("  ", ""), *restarts]
-    if box is not None and box.finished_at is not None and box.exit_code is not None:
-        role = "critical" if box.exit_code else "dim"
-        return [(f"status {box.exit_code} at {units.timestamp(box.finished_at)}", role)]
-    return restarts
-
-
-def exit_words(code: int | None, status: int | None) -> str:
-    """How a process ended: "status 2", or "killed by SIGKILL"."""
-    if status is None:
-        return "ended"
-    if code in (CLD_KILLED, CLD_DUMPED):
-        try:
-            name = signal.Signals(status).name
-        except ValueError:
-            name = f"signal {status}"
-        return f"killed by {name}" + (", core dumped" if code == CLD_DUMPED else "")
-    return f"status {status}"

@@ -156,3 +156,45 @@ def test_an_idle_target(tmp_path):
     (sample,) = CgroupCollector(host, target_of(host, cgroup="/app.slice")).collect()
     assert sample.pids == 77
     assert list(CgroupCollector(host, target_of(host, cgroup="/gone")).collect()) == []
+
+
+def test_v1_says_why_it_has_no_pressure_and_no_quota(tmp_path):
+    host = fake_host(tmp_path)
+    mount = "3 2 0:3 / {} rw - cgroup cgroup rw,{}\n"
+    text = mount.format(tmp_path / "cpu", "cpu") + mount.format(tmp_path / "mem", "memory")
+    write(tmp_path / "proc", {"self/mountinfo": text, "7/stat": stat_line(7), "7/cgroup": "3:cpu:/\n2:memory:/a\n"})
+    write(
+        tmp_path,
+        {"cpu/cgroup.procs": "", "cpu/release_agent": "", "mem/a/cgroup.procs": "", "mem/a/memory.usage_in_bytes": "9"},
+    )
+    target = target_of(host, 7, cgroup=None, cgroup_v1={"cpu": "/", "memory": "/a"})
+    (sample,) = CgroupCollector(host, target).collect()
+    for name in ("cpu_pressure", "memory_pressure", "io_pressure"):
+        assert getattr(sample, name) is None
+        assert "v1" in sample.unknown[name].reason
+        assert sample.unknown[name].remedy
+    for name in ("periods", "throttled_periods", "throttled_seconds"):
+        assert getattr(sample, name) is None
+        assert "root cgroup" in sample.unknown[name].reason
+
+
+def test_no_quota_and_the_first_look_are_told_apart(tmp_path):
+    host, cg = v2(tmp_path)
+    collector = CgroupCollector(host, target_of(host, 7, cgroup="/app.slice/x.service"))
+    (first,) = collector.collect()
+    assert first.unknown["throttled_share"].reason == "counted from one look to the next"
+    (cg / "app.slice/cpu.max").write_text("max 100000\n")
+    (second,) = collector.collect()
+    assert second.unknown["throttled_share"].reason == "no CPU quota applies"
+    assert second.unknown["memory_pressure"].reason == "the kernel keeps no pressure (PSI) of this cgroup"
+
+
+def test_others_in_the_cgroup_are_counted(tmp_path):
+    host, cg = v2(tmp_path)
+    target = target_of(host, 7, cgroup="/app.slice/x.service")
+    (alone,) = CgroupCollector(host, target).collect()
+    assert alone.memory_others == 0
+    many = "".join(f"{pid}\n" for pid in range(2, 3002))  # more than the kernel gives in one read
+    (cg / "app.slice/x.service/cgroup.procs").write_text(many + "0\n")
+    (shared,) = CgroupCollector(host, target).collect()
+    assert shared.memory_others == 3000

@@ -116,7 +116,7 @@ def test_a_missing_binary_is_down_with_systemds_words(sdlab, unit):
     sdlab.wait_state(name, "failed")
     seen = both(sdlab, name)
     assert (seen["state"], seen.get("pid")) == ("stopped", None)
-    assert "failed (failed): result exit-code; main process exited, status 203/EXEC" in seen["reason"]
+    assert "failed: result exit-code; main process exited, status 203/EXEC" in seen["reason"]
     assert seen["exec_path"] == "/no/such/binary"
 
 

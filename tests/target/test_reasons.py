@@ -36,7 +36,7 @@ def test_how_a_process_ended(code, status, words):
 
 def test_units():
     assert why_down(unit(exec_main_code=1, exec_main_status=2)) == (
-        "failed (failed): result exit-code; main process exited, status 2"
+        "failed: result exit-code; main process exited, status 2"
     )
     looped = unit(exec_main_code=1, exec_main_status=2, restart="always", n_restarts=4, start_limit_burst=5)
     assert why_down(looped).endswith("restarted 4 times, then start request repeated too quickly")
