@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gotriage.records import AnyRecord, Record
+from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.target import GoServices, TargetState
 from gotriage.render.columns import Column
@@ -129,6 +132,24 @@ SOURCES: tuple[Source, ...] = (
         about="modes and ACLs in the target's root",
     ),
     Source(
+        "goroutines",
+        (_C + "goroutines:GoroutineCollector",),
+        (GoroutineCounts, Goroutines, CpuStacks),
+        every=2.0,
+        deadline=40.0,
+        price="light",
+        about="the process's memory, read by process_vm_readv(2) in a process of its own",
+    ),
+    Source(
+        "runtime",
+        (_C + "runtime:RuntimeCollector",),
+        (GoBuild, GoRuntime, RuntimeDetail),
+        every=1.0,
+        deadline=20.0,
+        price="light",
+        about="the process's memory, as above, and its executable's build info",
+    ),
+    Source(
         "journal",
         (_C + "journal:JournalCollector", _C + "journalctl:JournalctlCollector"),
         (LogLines, LogState),
@@ -188,6 +209,7 @@ class View:
         price: the dearest source that runs by itself.
         command: the shell command that would show about the same; {pid}, {unit}, {container} are filled in.
         facts: `show --json` gives the table record's own facts, as an object before the rows.
+        short: the title where there is no room for it.
     """
 
     id: str
@@ -201,6 +223,7 @@ class View:
     price: Price = "free"
     command: str = ""
     facts: bool = False
+    short: str = ""
 
 
 VIEWS: tuple[View, ...] = (
@@ -261,9 +284,40 @@ VIEWS: tuple[View, ...] = (
         command="cat /proc/{pid}/limits",
     ),
     View(
+        "goroutines",
+        "Goroutines",
+        "5",
+        "every goroutine, read from memory without a stop: groups, the one that grows first; who waits for what",
+        (Goroutines, GoroutineCounts, CpuStacks),
+        ("goroutines",),
+        table=Goroutines,
+        columns=(
+            Column("count", "COUNT", "count", 7),
+            Column("first", "AT FIRST", "count", 8),
+            Column("since", "SINCE", "time", 8),
+            Column("state", "STATE", "text", 8),
+            Column("wait_reason", "WAITS FOR", "text", 16),
+            Column("where", "WHERE"),
+            Column("created_at", "CREATED IN", "text", 24),
+        ),
+        price="light",
+        command="curl -s localhost:6060/debug/pprof/goroutine?debug=1",
+        short="Gorout.",
+    ),
+    View(
+        "runtime",
+        "Runtime",
+        "6",
+        "the Go runtime's own numbers: heap and collector against GOGC, GOMEMLIMIT and the cgroup; scheduler, threads",
+        (GoRuntime, GoBuild, RuntimeDetail),
+        ("runtime",),
+        price="light",
+        command="curl -s localhost:6060/debug/pprof/heap?debug=1",
+    ),
+    View(
         "files",
         "Files",
-        "5",
+        "7",
         "every open descriptor by kind, with socket state and peer, pipe partner, deleted files",
         (FileCounts, FileTable),
         ("file_counts", "files"),
@@ -286,7 +340,7 @@ VIEWS: tuple[View, ...] = (
     View(
         "libraries",
         "Libraries",
-        "6",
+        "8",
         "the dependency tree by the loader's rules in the target's root; missing ones first; nothing is run",
         (Libraries,),
         ("libraries",),
@@ -301,15 +355,17 @@ VIEWS: tuple[View, ...] = (
         ),
         command="readelf -d /proc/{pid}/exe",
         facts=True,
+        short="Libs",
     ),
     View(
         "environment",
         "Environment",
-        "7",
+        "9",
         "build info, arguments, environment (secrets masked), identity, capabilities, directories, streams",
         (Environment, Access),
         ("environment", "access"),
         command="go version -m /proc/{pid}/exe; tr '\\0' '\\n' </proc/{pid}/environ",
+        short="Env",
     ),
 )
 

@@ -6,12 +6,12 @@ become records: times of day instead of ages, clean text, and what the kernel sa
 
 from __future__ import annotations
 
-import importlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gotriage.collectors import Unavailable
 from gotriage.errors import TargetGone
+from gotriage.goruntime import client
 from gotriage.goruntime.refusals import NotGo
 from gotriage.host import clock, kernel_threads
 from gotriage.records import goroutines as records
@@ -48,7 +48,7 @@ SAME = 1.0
 class Reader(Protocol):
     """What is used of `gotriage.goruntime.client.Reader`."""
 
-    def call(self, op: str, deadline: float, **arguments: int) -> object:
+    def call(self, op: str, deadline: float, **arguments: object) -> object:
         """Ask the child; raises what the child raised, and a GotriageError when it had to be killed."""
         ...
 
@@ -57,17 +57,12 @@ class Reader(Protocol):
         ...
 
 
-def attach(pid: int) -> Reader:
-    """A reader for the process."""
-    return cast("Reader", importlib.import_module("gotriage.goruntime.client").Reader(pid))
-
-
 class GoroutineCollector:
     """A `Goroutines` and a `GoroutineCounts` a look."""
 
     backend = "process_vm_readv"
 
-    def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = attach) -> None:
+    def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = client.Reader) -> None:
         self._host, self._target, self._attach = host, target, attach
         self._reader: Reader | None = None
         self._pid: int | None = None
@@ -90,7 +85,7 @@ class GoroutineCollector:
             return
         yield from self._look(max(1, min(request.limit, MOST)))
 
-    def _call(self, op: str, **arguments: int) -> object:
+    def _call(self, op: str, **arguments: object) -> object:
         pid = self._target.pid
         if pid is None:
             return None

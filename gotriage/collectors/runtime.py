@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec.structs import replace
 
 from gotriage.collectors import Unavailable
 from gotriage.errors import GotriageError, TargetGone
-from gotriage.goruntime import buildinfo, linkage
+from gotriage.goruntime import buildinfo, client, linkage
 from gotriage.goruntime.elf import Elf, ElfError
 from gotriage.goruntime.refusals import NotGo
 from gotriage.host import clock, kernel_threads
@@ -43,7 +42,7 @@ MOST = (1 << 63) - 1
 class Reader(Protocol):
     """What is used of `gotriage.goruntime.client.Reader`."""
 
-    def call(self, op: str, deadline: float, **arguments: int) -> object:
+    def call(self, op: str, deadline: float, **arguments: object) -> object:
         """Ask the child; raises what the child raised, and a GotriageError when it had to be killed."""
         ...
 
@@ -52,17 +51,12 @@ class Reader(Protocol):
         ...
 
 
-def attach(pid: int) -> Reader:
-    """A reader for the process."""
-    return cast("Reader", importlib.import_module("gotriage.goruntime.client").Reader(pid))
-
-
 class RuntimeCollector:
     """A `GoRuntime` a look, a `RuntimeDetail` every other, and a `GoBuild` once."""
 
     backend = "process_vm_readv"
 
-    def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = attach) -> None:
+    def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = client.Reader) -> None:
         self._host, self._target, self._attach = host, target, attach
         self._reader: Reader | None = None
         self._pid: int | None = None
@@ -88,7 +82,8 @@ class RuntimeCollector:
             if self._build:
                 yield records.GoBuild(at=clock.now(), **self._build)
         try:
-            counters = cast("report.Counters", self._reader.call("counters", DEADLINE))
+            detailed = self._detailed is None or clock.monotonic() >= self._detailed + DETAIL
+            counters = cast("report.Counters", self._reader.call("counters", DEADLINE, spans=detailed))
             if self._identity is None:
                 self._identity = cast("report.Identity", self._reader.call("identity", DEADLINE))
         except NotGo as error:
@@ -98,7 +93,7 @@ class RuntimeCollector:
             return
         yield build_of(clock.now(), self._build, self._identity, counters)
         yield numbers_of(counters)
-        if self._detailed is None or clock.monotonic() >= self._detailed + DETAIL:
+        if detailed:
             self._detailed = clock.monotonic()
             yield detail_of(counters, self._kernel(pid, counters))
 

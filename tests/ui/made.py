@@ -19,6 +19,8 @@ from gotriage.records.target import Event, GoBrief, TargetSpec, TargetState
 from gotriage.session.store import Session
 from gotriage.ui.front import Front
 
+from tests.ui import made_go
+
 START = datetime(2026, 11, 23, 2, 44, 3, tzinfo=UTC)
 NAME = "orders-api.service"
 CGROUP = "/system.slice/orders-api.service"
@@ -94,6 +96,7 @@ def second(number: int):
     )
     yield HostSample(at=at, cpus=8, cpu=3.1, load1=2.4, memory_total_bytes=16 << 30, memory_available_bytes=9 << 30)
     yield LimitTable(at=at, rows=tuple(limits(fds)))
+    yield from made_go.second(number, at)
     done = CollectorState(last=at, took=0.002, backend="/proc")
     yield Heartbeat(at=at, collectors={"process": done, "files": done, "libraries": CollectorState(state="waiting")})
 
@@ -197,6 +200,7 @@ def once(count: int = 300):
         host_namespaces={"mnt": "4026531841"},
         cwd="/var/lib/orders",
     )
+    yield from made_go.once(START)
     problem = AccessProblem(path="/var/lib/orders/wal", needs="w", reason="owner root, mode 0755", source="argument 2")
     yield Access(at=START, checked=14, problems=(problem,))
 

@@ -69,7 +69,7 @@ def hostile(payload: str) -> made.Judged:
 def test_no_screen_draws_it(name):
     async def use(app, pilot):
         seen = {}
-        for key in ("enter", "backspace", "2", "5", "j", "enter", "backspace", "e", "backspace", "question_mark"):
+        for key in ("enter", "backspace", "2", "7", "j", "enter", "backspace", "e", "backspace", "question_mark"):
             await pilot.press(key)
             await pilot.pause()
             seen[f"{len(seen)} {key}"] = text(app)
@@ -114,7 +114,7 @@ sys.exit(_show(hostile("MARK" + "".join(PAYLOADS.values())), None))
 """
     with Terminal(code, size=(200, 50)) as terminal:
         terminal.read(b"MARK")
-        for key, words in ((b"2", b"highest"), (b"5", b"FD"), (b"e", b"lsof"), (b"\x7f\r", b"recv queue")):
+        for key, words in ((b"2", b"highest"), (b"7", b"FD"), (b"e", b"lsof"), (b"\x7f\r", b"recv queue")):
             terminal.type(key)
             terminal.read(words)
         terminal.type(b"q")

@@ -37,7 +37,7 @@ def test_enter_opens_a_finding_and_enter_again_the_view_to_look_in():
     first = shown(front, "enter")
     assert "Findings › fd-exhaustion" in first
     assert "severity" in first
-    assert "5 Files" in shown(made.front(), "enter", "enter").splitlines()[1]
+    assert "7 Files" in shown(made.front(), "enter", "enter").splitlines()[1]
 
     async def use(app, pilot):
         await pilot.press("enter")
@@ -51,13 +51,13 @@ def test_enter_opens_a_finding_and_enter_again_the_view_to_look_in():
 
 
 def test_backspace_leaves_a_detail():
-    seen = shown(made.front(), "5", "enter", "backspace")
+    seen = shown(made.front(), "7", "enter", "backspace")
     assert "FD" in seen
     assert "›" not in seen.splitlines()[1]
 
 
 def test_a_row_opens_with_nothing_cut():
-    seen = shown(made.front(), "5", "enter")
+    seen = shown(made.front(), "7", "enter")
     assert "Files › fd 0" in seen
     assert "/var/lib/orders/segments/2026/11/23/segment-00000000.wal" in seen
 
@@ -84,7 +84,7 @@ def cursor(app) -> int:
 )
 def test_moving_in_a_table(keys, place):
     async def use(app, pilot):
-        await pilot.press("5", *keys)
+        await pilot.press("7", *keys)
         await pilot.pause()
         return cursor(app)
 
@@ -93,7 +93,7 @@ def test_moving_in_a_table(keys, place):
 
 def test_search_and_the_next_and_the_previous_place():
     async def use(app, pilot):
-        await pilot.press("5", "slash", *"wal", "enter")
+        await pilot.press("7", "slash", *"wal", "enter")
         places = [cursor(app)]
         for key in ("n", "n", "N"):
             await pilot.press(key)
@@ -104,7 +104,7 @@ def test_search_and_the_next_and_the_previous_place():
 
 
 def test_search_without_a_place_says_so():
-    assert "no place with 'zzz'" in shown(made.front(), "5", "slash", "z", "z", "z", "enter")
+    assert "no place with 'zzz'" in shown(made.front(), "7", "slash", "z", "z", "z", "enter")
 
 
 def test_search_on_a_page():
@@ -112,14 +112,14 @@ def test_search_on_a_page():
 
 
 def test_a_filter_shows_only_its_rows_and_backspace_takes_it_away():
-    seen = shown(made.front(), "5", "ampersand", *"deleted", "enter")
+    seen = shown(made.front(), "7", "ampersand", *"deleted", "enter")
     assert "1 of 300 with 'deleted'" in seen
-    assert "with 'deleted'" not in shown(made.front(), "5", "ampersand", *"deleted", "enter", "backspace")
+    assert "with 'deleted'" not in shown(made.front(), "7", "ampersand", *"deleted", "enter", "backspace")
 
 
 def test_escape_leaves_the_prompt_without_an_answer():
     async def use(app, pilot):
-        await pilot.press("5", "slash", "x", "escape", "j")
+        await pilot.press("7", "slash", "x", "escape", "j")
         return cursor(app), text(app)
 
     place, seen = drive(made.front(), use)
@@ -129,7 +129,7 @@ def test_escape_leaves_the_prompt_without_an_answer():
 
 def test_sorting_by_the_next_column_and_the_other_way_round():
     async def use(app, pilot):
-        await pilot.press("5", "o")
+        await pilot.press("7", "o")
         largest = app.screen.query_one(BigTable).row.fd
         await pilot.press("O")
         return largest, app.screen.query_one(BigTable).row.fd, text(app)
@@ -141,18 +141,18 @@ def test_sorting_by_the_next_column_and_the_other_way_round():
 
 
 def test_help_has_keys_source_and_price():
-    seen = shown(made.front(), "5", "question_mark", size=LARGE)
+    seen = shown(made.front(), "7", "question_mark", size=LARGE)
     for words in ("Files › help", "free", "/proc/PID/fd", "every 5s", "search, next, previous", "quit", "copy the row"):
         assert words in seen
 
 
 def test_the_shell_command_is_filled_in():
-    assert "lsof -nP -p 41207" in shown(made.front(), "5", "e")
+    assert "lsof -nP -p 41207" in shown(made.front(), "7", "e")
 
 
 def test_copy_gives_the_row_to_the_terminal():
     async def use(app, pilot):
-        await pilot.press("5", "j", "y")
+        await pilot.press("7", "j", "y")
         return app.clipboard, text(app)
 
     clipboard, seen = drive(made.front(), use)
@@ -175,7 +175,7 @@ def test_the_palette_knows_the_views():
 
 
 def test_the_dynamic_section_is_one_key_away():
-    seen = shown(made.front(), "6", "d")
+    seen = shown(made.front(), "8", "d")
     assert "RUNPATH" in seen
     assert "$ORIGIN/../lib" in seen
 
@@ -183,7 +183,7 @@ def test_the_dynamic_section_is_one_key_away():
 @pytest.mark.parametrize("key", ["q", "ctrl+c"])
 def test_quitting_asks_nothing(key):
     async def use(app, pilot):
-        await pilot.press("5", "slash") if key == "ctrl+c" else None
+        await pilot.press("7", "slash") if key == "ctrl+c" else None
         await pilot.press(key)
         await pilot.pause()
         return app._exit, app.return_value
@@ -193,13 +193,13 @@ def test_quitting_asks_nothing(key):
 
 def test_the_footer_shows_only_keys_that_work_here():
     assert "sort" not in shown(made.front(), "2").splitlines()[-1]
-    assert "sort" in shown(made.front(), "5").splitlines()[-1]
+    assert "sort" in shown(made.front(), "7").splitlines()[-1]
     assert "help" not in shown(made.front(), "question_mark").splitlines()[-1]
 
 
 def test_a_click_selects_and_a_second_one_opens():
     async def use(app, pilot):
-        await pilot.press("5")
+        await pilot.press("7")
         await pilot.pause()
         table = app.screen.query_one(BigTable)
         await pilot.click(table, offset=(5, 4))
@@ -215,7 +215,7 @@ def test_a_click_selects_and_a_second_one_opens():
 
 def test_a_click_on_the_tab_bar_opens_a_view():
     async def use(app, pilot):
-        await pilot.click(offset=(30, 1))
+        await pilot.click(offset=(23, 1))
         await pilot.pause()
         return app.screen.active
 

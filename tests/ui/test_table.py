@@ -17,7 +17,7 @@ def test_a_hundred_thousand_rows_become_text_only_in_sight():
     front = made.front(made.session(2, 100_000))
 
     async def use(app, pilot):
-        await pilot.press("5")
+        await pilot.press("7")
         await pilot.pause()
         table = app.screen.query_one(BigTable)
         read = []
@@ -36,7 +36,7 @@ def test_a_hundred_thousand_rows_are_searched_filtered_and_sorted():
     front = made.front(made.session(2, 100_000))
 
     async def use(app, pilot):
-        await pilot.press("5", "slash", *"segment-00099999", "enter")
+        await pilot.press("7", "slash", *"segment-00099999", "enter")
         table = app.screen.query_one(BigTable)
         found = table.row.fd
         await pilot.press("o", "O", "g")
@@ -54,7 +54,7 @@ def test_the_cursor_stays_on_its_row_when_new_rows_come():
     front = made.front()
 
     async def use(app, pilot):
-        await pilot.press("5", "j", "j", "j")
+        await pilot.press("7", "j", "j", "j")
         table = app.screen.query_one(BigTable)
         before = table.row.fd
         table.show(table._all[2:])
@@ -66,7 +66,7 @@ def test_the_cursor_stays_on_its_row_when_new_rows_come():
 
 def test_rows_that_go_away_leave_the_cursor_on_the_last():
     async def use(app, pilot):
-        await pilot.press("5", "G")
+        await pilot.press("7", "G")
         table = app.screen.query_one(BigTable)
         table.show(table._all[:10])
         await pilot.pause()
@@ -89,7 +89,7 @@ def test_columns_always_fit(total):
 
 def test_a_column_without_values_sorts():
     async def use(app, pilot):
-        await pilot.press("5")
+        await pilot.press("7")
         table = app.screen.query_one(BigTable)
         table._sorted = ("size", True)
         table._arrange()

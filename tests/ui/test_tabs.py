@@ -122,7 +122,7 @@ def test_a_target_that_does_not_run_says_so():
     session.feed(
         TargetState(at=made.START, spec=made.SPEC, name=made.NAME, state="stopped", reason="Result=exit-code, status 2")
     )
-    seen = shown(made.front(session, Verdict(at=made.START)), "5")
+    seen = shown(made.front(session, Verdict(at=made.START)), "7")
     assert "stopped: Result=exit-code, status 2" in seen.splitlines()[0]
     assert "nothing runs" in seen
 

@@ -33,6 +33,8 @@ OWN_TABS = {
     "overview": "gotriage.ui.tabs.overview:OverviewTab",
     "logs": "gotriage.ui.tabs.logs:LogsTab",
     "limits": "gotriage.ui.tabs.limits:LimitsTab",
+    "goroutines": "gotriage.ui.tabs.goroutines:GoroutinesTab",
+    "runtime": "gotriage.ui.tabs.runtime:RuntimeTab",
     "files": "gotriage.ui.tabs.files:FilesTab",
     "libraries": "gotriage.ui.tabs.libraries:LibrariesTab",
     "environment": "gotriage.ui.tabs.environment:EnvironmentTab",

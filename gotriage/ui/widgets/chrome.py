@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from gotriage.ui.tab import Hint
 
 
+LEAST_TITLE = 3
+"""Cells of a tab's title that stay on a narrow terminal."""
+
+
 class OneLine(Widget):
     """A line of spans; drawn again only when they have changed."""
 
@@ -126,23 +130,33 @@ class TabBar(OneLine):
         self._views = views
         self._active = active
 
+    def _titles(self, width: int) -> tuple[list[str], str]:
+        """Titles and the gap between them: shorter ones, and less between, where the line is narrow."""
+        titles, gap = [view.title for view in self._views], "  "
+        if self._need(titles, gap) > width:
+            titles, gap = [view.short or view.title for view in self._views], " "
+        while self._need(titles, gap) > width and (longest := max(titles, key=len)) and len(longest) > LEAST_TITLE:
+            titles[titles.index(longest)] = longest[:-1]
+        return titles, gap
+
+    def _need(self, titles: Sequence[str], gap: str) -> int:
+        keys = sum(len(view.key) + 1 for view in self._views)
+        return 1 + keys + sum(map(cell_len, titles)) + len(gap) * (len(titles) - 1)
+
     def _tabs(self, width: int) -> Spans:
         spans: list[Span] = [(" ", "")]
-        for view in self._views:
+        titles, gap = self._titles(width)
+        for view, title in zip(self._views, titles, strict=True):
             on = view.id == self._active()
-            spans += [
-                (view.key, "key" if on else "dim"),
-                (" ", ""),
-                (view.title, "tab-on" if on else "tab"),
-                ("  ", ""),
-            ]
+            spans += [(view.key, "key" if on else "dim"), (" ", ""), (title, "tab-on" if on else "tab"), (gap, "")]
         return cut_spans(spans[:-1], width)
 
     def on_click(self, event: events.Click) -> None:
         """Find the tab under the mouse."""
         place = 1
-        for view in self._views:
-            place += len(view.key) + len(view.title) + 3
+        titles, gap = self._titles(self.size.width)
+        for view, title in zip(self._views, titles, strict=True):
+            place += len(view.key) + 1 + cell_len(title) + len(gap)
             if event.x < place:
                 self.post_message(self.Chosen(view.id))
                 return
