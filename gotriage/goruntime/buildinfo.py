@@ -92,13 +92,15 @@ def _read(elf: Elf) -> BuildInfo | None:
 
 
 def _find(elf: Elf) -> int | None:
-    """File offset of the blob: in section .go.buildinfo, else in the first writable data segment."""
+    """File offset of the blob: in section .go.buildinfo, else in a writable data segment (of PIE it is the second)."""
     section = elf.section(".go.buildinfo")
     if section is not None:
         return _scan(elf, section.offset, section.size, section.addr)
     for segment in elf.loads:
         if segment.flags & (PF_W | PF_X) == PF_W:
-            return _scan(elf, segment.offset, segment.filesz, segment.vaddr)
+            found = _scan(elf, segment.offset, segment.filesz, segment.vaddr)
+            if found is not None:
+                return found
     return None
 
 

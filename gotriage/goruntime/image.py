@@ -113,7 +113,9 @@ def _close(binaries: list[Binary]) -> None:
 def _main(memory: Memory, groups: list[tuple[Region, ...]]) -> Binary:
     """The main program, with every way that it cannot be had named."""
     if not groups:
-        raise NotGo(f"process {memory.pid} has no program in memory: a kernel thread, or it has just ended")
+        raise NotGo(
+            f"process {memory.pid} has no program in memory: a kernel thread, or just beginning or ending"
+        )
     try:
         return main_binary(memory, groups)
     except NotElf as error:

@@ -183,8 +183,9 @@ def test_names_are_printed_as_go_does(name, old, new):
     [
         ("main.main", True), ("net/http.(*Server).Serve", True), ("_cgoexp_0a1b", False), ("runtime.gopark", False),
         ("runtime.GC", True), ("runtime.(*Func).Entry", True), ("runtime.(*mheap).Alloc", False),
-        ("runtime.main.func1", False), ("runtime.runCleanups", True), ("internal/poll.runtime_pollWait", True), ("sync.runtime_Semacquire", True),
-        ("runtime/debug.FreeOSMemory", True), ("runtime.", False), ("runtime", False), ("", False),
+        ("runtime.main.func1", False), ("runtime.runCleanups", True), ("internal/poll.runtime_pollWait", True),
+        ("sync.runtime_Semacquire", True), ("runtime/debug.FreeOSMemory", True), ("runtime.", False),
+        ("runtime", False), ("", False),
     ],
 )  # fmt: skip
 def test_what_a_trace_shows(name, is_shown):
