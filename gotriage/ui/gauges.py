@@ -34,6 +34,8 @@ class Gauge:
         field: the record's field, by which its reason for being unknown is found.
         also: other fields whose reason is this one's too.
         limit: the tightest limit at the cursor, None where there is none.
+        word: what stands in the place of a limit where there is none: whose number it is.
+        otherwise: drawn in its place while its own value is not known and that one's is.
         tall: worth a higher plot where there is room.
         calm: near the limit is where it should be: no colour.
     """
@@ -44,6 +46,8 @@ class Gauge:
     read: Callable[[float | None], str]
     value: Callable[[Record], float | None]
     limit: Callable[[Session], float | None] | None = None
+    word: Callable[[Session], str] | None = None
+    otherwise: Gauge | None = None
     tall: bool = False
     also: tuple[str, ...] = ()
     calm: bool = False
@@ -100,6 +104,18 @@ def _fd_limit(session: Session) -> float | None:
     return counts.soft_limit if counts is not None else None
 
 
+def _whose_memory(session: Session) -> str:
+    """Other processes are in the cgroup too: what it uses is not the target's use."""
+    cgroup = session.latest(CgroupSample)
+    return "shared" if cgroup is not None and cgroup.memory_others else ""
+
+
+def _wait(label: str, name: str) -> Gauge:
+    """A pressure of the cgroup; the machine's where the cgroup's is not known (cgroup v1 keeps none)."""
+    machine = Gauge(label, HostSample, name, units.share, _pressure(name), word=lambda _: "machine")
+    return Gauge(label, CgroupSample, name, units.share, _pressure(name), otherwise=machine)
+
+
 LABEL, VALUE, LIMIT, SHARE, TOP = 11, 8, 8, 6, 8
 WIDE = 120
 
@@ -122,17 +138,18 @@ GAUGES: tuple[Gauge, ...] = (
         field_of("memory_working_set_bytes"),
         memory_limit,
         tall=True,
+        word=_whose_memory,
         also=("memory_bytes",),
     ),
     Gauge("threads", ProcessSample, "threads", units.count, field_of("threads"), _task_limit, tall=True),
     Gauge("fds", FileCounts, "fullest", units.count, field_of("fullest"), _fd_limit, tall=True),
     Gauge("read", ProcessSample, "read_bytes_rate", _byte_rate, field_of("read_bytes_rate")),
     Gauge("write", ProcessSample, "write_bytes_rate", _byte_rate, field_of("write_bytes_rate")),
-    Gauge("CPU wait", CgroupSample, "cpu_pressure", units.share, _pressure("cpu_pressure")),
-    Gauge("mem wait", CgroupSample, "memory_pressure", units.share, _pressure("memory_pressure")),
-    Gauge("I/O wait", CgroupSample, "io_pressure", units.share, _pressure("io_pressure")),
+    _wait("CPU wait", "cpu_pressure"),
+    _wait("mem wait", "memory_pressure"),
+    _wait("I/O wait", "io_pressure"),
 )
-"""In the order of the page. The three waits are the cgroup's pressure (PSI, "some", 10 s)."""
+"""In the order of the page. The three waits are the cgroup's pressure, else the machine's (PSI, "some", 10 s)."""
 
 
 # -- drawing
@@ -169,11 +186,25 @@ def _points(session: Session, gauge: Gauge, window: float) -> list[plot.Point]:
     return sorted([*points, *((time, None) for time in ends)], key=lambda point: point[0])
 
 
+def _present(session: Session, gauge: Gauge, whys: dict[str, Why]) -> Gauge:
+    """The gauge, or the one for which it gives way; why it gave way is noted."""
+    record, other = session.latest(gauge.kind), gauge.otherwise
+    if other is None or (record is not None and gauge.value(record) is not None):
+        return gauge
+    instead = session.latest(other.kind)
+    if instead is None or other.value(instead) is None:
+        return gauge
+    if (why := gauge.why(record)) is not None:
+        whys[gauge.label] = why
+    return other
+
+
 def _gauge(
     front: Front, gauge: Gauge, whys: dict[str, Why], sizes: tuple[int, int, int, float, int]
 ) -> Iterator[PageLine]:
     bar, cells, window, now, height = sizes
     session = front.session
+    gauge = _present(session, gauge, whys)
     record = session.latest(gauge.kind)
     value = gauge.value(record) if record is not None else None
     limit = gauge.limit(session) if gauge.limit is not None else None
@@ -182,6 +213,7 @@ def _gauge(
     why = gauge.why(record)
     if value is None and why is not None:
         whys[gauge.label] = why
+    whose = gauge.read(limit) if limit else gauge.word(session) if gauge.word is not None else ""
     shown: Span = (gauge.read(value), "strong" if role == "plot" else role) if value is not None else missing(why)
     values = plot.buckets(_points(session, gauge, window), cells, window, now)
     top = max((v for v in values if v is not None), default=0.0)
@@ -195,7 +227,7 @@ def _gauge(
             (fit(gauge.label, LABEL), "label"),
             (" " * (VALUE - len(shown[0])), ""),
             shown,
-            (f" {gauge.read(limit) if limit else '':>{LIMIT}} ", "dim"),
+            (f" {whose:>{LIMIT}} ", "dim"),
             (f"{units.share(share) if share is not None else '':>{SHARE}} ", role if role != "plot" else "dim"),
             (heavy, "accent" if role == "plot" else role),
             (f"{thin}  ", "faint"),
