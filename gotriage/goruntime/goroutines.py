@@ -70,12 +70,14 @@ class Columns:
     Attributes:
         address: of the g.
         dead: how many g's are kept for reuse.
+        listing: address of the list of all g's.
         moved: it changed while it was read.
         readable: a stack that may be walked: not on a CPU, not being copied.
     """
 
     address: U64
     dead: int
+    listing: int = 0
     values: dict[str, NDArray[np.generic]] = field(default_factory=dict)
     sp: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
     pc: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -95,21 +97,28 @@ class Columns:
         """A column as 64-bit unsigned numbers."""
         return self.column(name).astype(np.uint64, copy=False)
 
+    def only(self, who: NDArray[np.int64]) -> Columns:
+        """Those of these numbers."""
+        values = {name: column[who] for name, column in self.values.items()}
+        chosen = Columns(self.address[who], self.dead, self.listing, values)
+        _place(chosen)
+        return chosen
+
     @property
     def status(self) -> NDArray[np.uint32]:
         """The status without the collector's bit."""
         return plain(self.column("status"))
 
 
-def addresses(memory: Memory, found: Globals) -> U64:
-    """The address of every g that there ever was. Raises Unreadable when the list makes no sense."""
+def addresses(memory: Memory, found: Globals) -> tuple[int, U64]:
+    """The list of all g's: where it is, and each one's address. Raises Unreadable when it makes no sense."""
     for _ in range(3):
         pointer, length, capacity = struct.unpack("<QQQ", memory.read(found.address("allgs"), 24))
         if length <= capacity and 0 < length <= MAX_GOROUTINES:
             data = memory.read(pointer, length * 8)
             if struct.unpack("<Q", memory.read(found.address("allgs"), 8))[0] == pointer:
                 listed: U64 = np.frombuffer(data, np.uint64)
-                return np.compress(listed != 0, listed)
+                return pointer, np.compress(listed != 0, listed)
     raise Unreadable(f"the list of goroutines (runtime.allgs) has {length} of {capacity} entries: it cannot be read")
 
 
@@ -122,7 +131,7 @@ def _span(layout: Layout) -> tuple[int, int]:
 
 def read(memory: Memory, layout: Layout, found: Globals) -> Columns:
     """All goroutines without their stacks. Raises Unreadable, TargetGone, NotPermitted."""
-    listed = addresses(memory, found)
+    listing, listed = addresses(memory, found)
     low, high = _span(layout)
     kept: list[U64] = []
     parts: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _COLUMNS}
@@ -140,7 +149,7 @@ def read(memory: Memory, layout: Layout, found: Globals) -> Columns:
             if layout.has("g", path):
                 parts[name].append(cut(table, layout.offset("g", path) - low, kind))
     values = {name: np.concatenate(pieces) for name, pieces in parts.items() if pieces}
-    columns = Columns(np.concatenate(kept) if kept else np.zeros(0, np.uint64), dead, values)
+    columns = Columns(np.concatenate(kept) if kept else np.zeros(0, np.uint64), dead, listing, values)
     _place(columns)
     return columns
 

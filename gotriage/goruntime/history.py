@@ -39,7 +39,7 @@ class History:
     _first: dict[int, int] = field(default_factory=dict)
     _before: dict[int, int] = field(default_factory=dict)
 
-    def waited(self, columns: Columns, now: float) -> F64:
+    def waited(self, columns: Columns, now: float, *, remember: bool = True) -> F64:
         """Seconds that each goroutine is known to have stayed where it is: 0 at the first look.
 
         It has stayed when goid, state, stack pointer, pc and trackingSeq are the same: the last one counts, modulo
@@ -54,6 +54,8 @@ class History:
         known = np.flatnonzero(place >= 0)
         stayed = known[self._marks[place[known]] == marks[known]]
         since[stayed] = self._since[place[stayed]]
+        if not remember:
+            return now - since
         order = np.argsort(ids, kind="stable")
         self._ids, self._marks, self._since = ids[order], marks[order], since[order]
         return now - since

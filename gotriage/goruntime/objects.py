@@ -102,11 +102,16 @@ class Objects:
         self.locks: list[WaitObject] = []
         self.channels: list[WaitObject] = []
         self._held: dict[int, list[int]] = {}
+        self._alone: Mapping[int, bool] = {}
 
     def build(
-        self, receiving: NDArray[np.int64], needles: Needles, mentions: set[tuple[int, int]]
+        self, receiving: NDArray[np.int64], needles: Needles, mentions: set[tuple[int, int]], alone: Mapping[int, bool]
     ) -> tuple[WaitObject, ...]:
-        """All objects, those with most waiters first. `receiving`: goroutines that receive from their channel."""
+        """All objects, those with most waiters first.
+
+        `receiving`: goroutines that receive from their channel; `alone`: of channels and semaphores, see WaitObject.
+        """
+        self._alone = alone
         self._find_locks(needles, mentions)
         self._find_channels(receiving)
         found = sorted([*self.locks, *self.channels], key=lambda one: -one.waiters)
@@ -152,6 +157,7 @@ class Objects:
             waiters=len(waiters),
             ids=tuple(ids[:IDS]),
             holders=tuple(int(self._goids[who]) for who in holders),
+            alone=self._alone.get(int(self._waits.semaphore[waiters[0]])),
             detail=self._detail(place, kind),
         )
 
@@ -203,6 +209,7 @@ class Objects:
                     buffered=int(channels.buffered[place]),
                     capacity=int(channels.capacity[place]),
                     closed=bool(channels.closed[place]),
+                    alone=self._alone.get(address),
                     detail=f"{len(selects)} in select" if selects else "",
                 )
             )

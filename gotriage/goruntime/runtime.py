@@ -80,8 +80,7 @@ class Runtime:
             raise
         minor = int(self.layout.go.partition(".")[2])
         self.source = Source(memory, self.layout, self.found, HEADROOM_PERCENT if minor >= 21 else 0)
-        module = self.image.build.main.path if self.image.build and self.image.build.main else ""
-        self._dumper = Dumper(self.source, self.image.functions, module)
+        self._dumper = Dumper(self.source, self.image)
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +114,10 @@ class Runtime:
         Raises Unreadable, TargetGone, NotPermitted.
         """
         return self._dumper.dump(rows, locks=locks)
+
+    def goroutine(self, id: int) -> Dump:  # noqa: A002  # what Go calls it
+        """One goroutine with its stack. Raises UsageError when there is none of that id, Unreadable, TargetGone."""
+        return self._dumper.one(id)
 
     def counters(self, *, spans: bool = True) -> Counters:
         """The runtime's own numbers; `spans`: the heap by size class too. Raises TargetGone, NotPermitted."""

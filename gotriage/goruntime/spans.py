@@ -6,7 +6,7 @@ mheap_.allspans lists every mspan that is or was in use (runtime/mheap.go, Go 1.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,6 +41,8 @@ class Spans:
     count: NDArray[np.uint64]
     spanclass: NDArray[np.uint8]
     manual: int = 0
+    specials: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """First finalizer, cleanup or the like of each span that has some (mspan.specials)."""
 
     def object_of(self, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Where the heap object that holds each address begins; 0 where there is none."""
@@ -67,6 +69,7 @@ def read_spans(memory: Memory, layout: Layout, found: Globals) -> Spans:
         "count": ("allocCount", "<u2"),
         "spanclass": ("spanclass", "u1"),
         "state": ("state", "u1"),
+        "specials": ("specials", "<u8"),
     }
     columns, whole = read_fields(memory, layout, "mspan", listed[listed != 0], wanted)
     used = whole & (columns["state"] == IN_USE)
@@ -78,6 +81,7 @@ def read_spans(memory: Memory, layout: Layout, found: Globals) -> Spans:
     manual = int(columns["pages"][whole & (columns["state"] == MANUAL)].astype(np.uint64).sum()) * PAGE
     return Spans(
         manual=manual,
+        specials=np.unique(column("specials")),
         start=column("start"),
         size=column("pages") * np.uint64(PAGE),
         element=column("element"),

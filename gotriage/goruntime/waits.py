@@ -69,6 +69,7 @@ class Waits:
         cases: (goroutine, channel) for every case of every select.
         semaphore: for each goroutine the semaphore's address, 0 for none or unknown.
         fd: for each goroutine the descriptor that it polls, -1 for none or unknown.
+        sudogs: addresses of the sudogs that were met.
         cut: some waiters were not followed.
     """
 
@@ -77,6 +78,7 @@ class Waits:
     fd: I64
     cases: list[tuple[int, int]] = field(default_factory=list)
     channels: Channels | None = None
+    sudogs: U64 = field(default_factory=lambda: np.zeros(0, np.uint64))
     cut: bool = False
 
 
@@ -104,6 +106,7 @@ def _channels(memory: Memory, layout: Layout, columns: Columns, waits: Waits) ->
         if not len(who):
             break
         sudogs, whole = read_fields(memory, layout, "sudog", link, _SUDOG)
+        waits.sudogs = np.concatenate([waits.sudogs, link])
         mine = whole & (sudogs["g"] == owners[who]) & (sudogs["c"] != 0)
         who, channel = who[mine], sudogs["c"][mine].astype(np.uint64)
         selects, following = sudogs["select"][mine] != 0, sudogs["waitlink"][mine].astype(np.uint64)
@@ -155,6 +158,7 @@ def _semaphores(
         frontier = np.concatenate(links)
     else:
         waits.cut = True
+    waits.sudogs = np.concatenate([waits.sudogs, seen])
     waits.cut |= len(seen) > MAX_SUDOGS
 
 

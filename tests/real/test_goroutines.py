@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.request
 
 import pytest
 from gotriage.goruntime.runtime import attach
 
 from tests.lab import gotrace, toolchain
+from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -131,3 +133,53 @@ def test_a_version_without_a_table_is_worked_out(service, monkeypatch):
         dump = runtime.dump(rows=5000)
         assert runtime.identity.layout == "calibrated"
     assert gotrace.differences(dump, gotrace.fetch(running.address)) == []
+
+
+def looked_twice(pid):
+    """A dump in which a suspicion of the first look was looked at again."""
+    with attach(pid) as runtime:
+        runtime.dump()
+        time.sleep(1.1)
+        return runtime.dump()
+
+
+def test_a_deadlock_is_a_cycle(service):
+    running = service("goill", "-ill", "abba", "-count=5")
+    wait_until(lambda: looked_twice(running.pid).cycles)
+    dump = looked_twice(running.pid)
+    (cycle,) = dump.cycles
+    assert len(cycle) == 2
+    assert {edge.waiter for edge in cycle} == {edge.holder for edge in cycle}
+    for edge in cycle:
+        lock = next(each for each in dump.objects if each.address == edge.address)
+        assert lock.holders == (edge.holder,)
+        assert edge.waiter in lock.ids
+
+
+def test_what_nothing_can_wake_is_proven(service):
+    """Go's own way of finding leaked goroutines, from outside: right about each channel, of ill and of healthy ones."""
+    running = service("goill", "-ill", "leak-one", "-count=20")
+    wait_until(lambda: sum(each.alone or 0 for each in looked_twice(running.pid).objects) == 20)
+    lost = [each for each in looked_twice(running.pid).objects if each.alone]
+    assert all((each.kind, each.senders, each.waiters) == ("channel", 1, 1) for each in lost)
+
+
+@pytest.mark.parametrize("well", ["pool", "busy", "slow", "poll", "channel"])
+def test_what_something_refers_to_is_not_lost(service, well):
+    """`channel` is ill, but its queue is a variable that somebody might still read from."""
+    running = service("goill", "-ill", well, "-count=20")
+    objects = looked_twice(running.pid).objects
+    assert objects
+    assert not any(each.alone for each in objects)
+
+
+def test_one_goroutine_alone(service):
+    running = service("parked")
+    with attach(running.pid) as runtime:
+        every = runtime.dump(rows=5000)
+        wanted = next(one for one in every.goroutines if one.wait_reason == "sync.WaitGroup.Wait")
+        alone = runtime.goroutine(wanted.id)
+    (one,) = alone.goroutines
+    assert (one.id, one.wait_reason, one.created_by_id) == (wanted.id, wanted.wait_reason, wanted.created_by_id)
+    assert alone.stacks[one.stack] == every.stacks[wanted.stack]
+    assert alone.groups == ()
