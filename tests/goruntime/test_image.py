@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from gotriage.errors import GotriageError, NotPermitted, TargetGone
 from gotriage.goruntime import image
+from gotriage.goruntime.elf import Elf
 from gotriage.goruntime.evidence import version_of
 from gotriage.goruntime.live import LiveMemory
 from gotriage.goruntime.memory import Unreadable
@@ -19,9 +21,10 @@ from gotriage.goruntime.refusals import DamagedTables, NotGo, UnsupportedGo
 
 from tests.goruntime.filememory import FileMemory
 from tests.goruntime.test_symbols import ask, differences, running, without_sections
-from tests.lab.toolchain import NEWEST, QUICK, build
+from tests.lab.process import wait_until
+from tests.lab.toolchain import NEWEST, QUICK, build, environment, toolchain
 
-DEBIAN = ("prometheus", "etcd", "caddy", "nats-server", "containerd", "dockerd")
+DEBIAN = ("prometheus", "prometheus-node-exporter", "etcd", "caddy", "nats-server", "influxd", "containerd")
 
 
 def checked(memory, process=None):
@@ -168,22 +171,65 @@ def test_a_plugin(version):
 @pytest.mark.real
 @pytest.mark.parametrize("name", DEBIAN)
 def test_services_of_the_distribution(name):
-    """Go 1.19, stripped, some PIE: without a process, but for PIE ones, whose pointers only a loader fills in."""
-    path = Path("/usr/sbin" if name == "dockerd" else "/usr/bin") / name
-    if not path.exists():
-        pytest.skip(f"{path} is not installed")
-    process = subprocess.Popen([path, "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    try:
-        found = checked(FileMemory(path))
-    except DamagedTables:
-        assert name in {"dockerd"}
-        return
+    """Go 1.19, stripped: function, file and line are what Go's own addr2line makes of them."""
+    path = shutil.which(name, path="/usr/bin:/usr/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    found = checked(FileMemory(Path(path)))
+    functions = found.functions
     assert found.go_version.startswith("go1.19")
     assert found.stripped
+    assert not found.garbled
+    rng = random.Random(name)
+    pcs = [rng.randrange(functions.entry(i), functions.end(i)) for i in range(0, functions.count - 1, 23)]
+    command = [toolchain(QUICK[0]), "tool", "addr2line", path]
+    with Elf(path) as elf:  # addr2line takes the section for the beginning of Go's code; C code may stand before it
+        shift = elf.section(".text").addr - found.modules[0].text
+    asked = "".join(f"{pc + shift:#x}\n" for pc in pcs)
+    out = subprocess.run(command, env=environment(QUICK[0]), input=asked, capture_output=True, text=True, check=True)
+    said = out.stdout.splitlines()
+    sites = [functions.site(pc, exact=True) for pc in pcs]
+    ours = [(site.function, f"{site.file}:{site.line}" if site.line else ":-1") for site in sites]
+    assert [
+        pair for pair in zip(ours, zip(said[::2], said[1::2], strict=True), strict=True) if pair[0] != pair[1]
+    ] == []
     found.close()
+
+
+@pytest.mark.real
+def test_a_pie_service_of_the_distribution():
+    """Its table has no section, and its pointers are filled in by the loader: it waits here for its configuration."""
+    path = shutil.which("dockerd", path="/usr/bin:/usr/sbin")
+    if path is None:
+        pytest.skip("dockerd is not installed")
+    command = [path, "--config-file=/dev/stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            found = eventually(process.pid)
+            assert found.go_version.startswith("go1.19")
+            assert (found.stripped, found.garbled, found.modules[0].bias > 0) == (True, False, True)
+            main = found.functions.entry(found.functions.by_name("main.main"))
+            assert found.functions.frames(main + 1)[-1].function == "main.main"
+            found.close()
+        finally:
+            process.kill()
+
+
+def eventually(pid):
+    """The image of a process that has just been started, once its loader is done."""
+
+    def found():
+        memory = LiveMemory(pid)
+        try:
+            return checked(memory)
+        except GotriageError:
+            return None
+        finally:
+            memory.close()
+
+    images = []
+    wait_until(lambda: images.append(found()) or images[-1])
+    return images[-1]
 
 
 # Why there is none
