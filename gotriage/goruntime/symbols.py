@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,7 +41,8 @@ PANICS: Final = ("runtime.gopanic", "runtime.sigpanic", "runtime.panicwrap")
 """A wrapper that called one of these is shown (traceback.go, elideWrapperCalling)."""
 ALWAYS: Final = frozenset({"runtime.runFinalizers", "runtime.runCleanups"})
 """Shown though they are not exported (traceback.go, showfuncinfo, from 1.25 on)."""
-_RUNTIME = re.compile(rb"(?:\A|(?<=\0))(?:internal/)?runtime[./][^\0]{1,1000}")
+_RUNTIME = tuple(re.compile(rb"\0(%b[^\0]{1,1000})" % start) for start in (rb"runtime[./]", rb"internal/runtime/"))
+"""Names of the runtime's functions. Each begins with fixed letters, so that the search is a quick one."""
 
 
 class Functions:
@@ -160,7 +161,7 @@ class Functions:
         """Where a name stands among a module's names: once for each symbol of that name, of which there may be two."""
         if not name or b"\0" in name:
             return []
-        if _RUNTIME.fullmatch(b"\0" + name, 1):
+        if any(pattern.fullmatch(b"\0" + name) for pattern in _RUNTIME):
             return self._runtime_names[table.module.address].get(name, [])
         names, wanted = _names(table), b"\0" + name + b"\0"
         result = [0] if names.startswith(wanted[1:]) else []
@@ -176,8 +177,10 @@ class Functions:
         result: dict[int, dict[bytes, list[int]]] = {}
         for table in self.tables:
             names = result.setdefault(table.module.address, {})
-            for match in islice(_RUNTIME.finditer(_names(table)), MAX_RUNTIME_NAMES):
-                names.setdefault(match[0], []).append(match.start())
+            data = b"\0" + _names(table)
+            found = chain.from_iterable(pattern.finditer(data) for pattern in _RUNTIME)
+            for match in islice(found, MAX_RUNTIME_NAMES):
+                names.setdefault(match[1], []).append(match.start())
         return result
 
     @cached_property

@@ -24,7 +24,7 @@ from tests.goruntime.test_symbols import ask, differences, running, without_sect
 from tests.lab.process import wait_until
 from tests.lab.toolchain import NEWEST, QUICK, build, environment, toolchain
 
-DEBIAN = ("prometheus", "prometheus-node-exporter", "etcd", "caddy", "nats-server", "influxd", "containerd")
+DEBIAN = ("prometheus", "etcd", "caddy", "nats-server", "containerd")
 
 
 def checked(memory, process=None):
