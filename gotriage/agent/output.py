@@ -1,4 +1,8 @@
-"""The agent's end of the stream: whole lines, one writer at a time, until nobody reads any more."""
+"""The agent's end of the stream: whole lines, one writer at a time, until nobody reads any more.
+
+Collectors mask secrets when they make a record, each in the way that suits what it reads. Here every record passes the
+rules once more, whoever made it; only the rows of tables do not, for they are many, and their collectors know them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from gotriage.host import clock
+from gotriage.records.secrets import suspicious
+from gotriage.records.stream import End, Header
+from gotriage.session.redact import OWN, Redactor
 from gotriage.session.stream import encode
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ class Output:
 
     def write(self, record: Record) -> None:
         """One record. Raises Closed; ValueError or TypeError for a record that JSON cannot hold."""
-        line = memoryview(encode(record))
+        line = memoryview(_masked(record))
         with self._lock:
             try:
                 while line and not self.closed:
@@ -47,3 +54,11 @@ class Output:
                 self._waiting_since = None
         if self.closed:
             raise Closed
+
+
+def _masked(record: Record) -> bytes:
+    """The record's line without secrets."""
+    line = encode(record)
+    if isinstance(record, (*OWN, Header, End)) or getattr(record, "rows", None) or not suspicious(line):
+        return line
+    return encode(Redactor().apply(record))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gotriage.host import clock
+from gotriage.records.secrets import mask_text, mask_value
 from gotriage.records.service import ContainerState
 from gotriage.records.text import clean
 
@@ -182,7 +183,7 @@ def labels(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     pairs = sorted(value.items(), key=lambda pair: not str(pair[0]).startswith("io.kubernetes."))
-    return {clean(str(key), 256): clean(str(text), MAX_LABEL) for key, text in pairs[:MAX_LABELS]}
+    return {clean(str(key), 256): clean(mask_value(str(key), str(text)), MAX_LABEL) for key, text in pairs[:MAX_LABELS]}
 
 
 def _status(state: Mapping[str, Any]) -> str:
@@ -213,7 +214,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object, limit: int) -> str:
-    return clean(value, limit) if isinstance(value, str) else ""
+    return clean(mask_text(value), limit) if isinstance(value, str) else ""
 
 
 def _int(value: object) -> int | None:

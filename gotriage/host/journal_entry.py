@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gotriage.records.logs import LogLine
-from gotriage.records.logtext import MAX_FIELDS, MAX_VALUE, understand
+from gotriage.records.logtext import MAX_FIELDS, MAX_VALUE, mask_fields, understand
 from gotriage.records.logtrace import Joiner
+from gotriage.records.secrets import mask_text
 from gotriage.records.text import MAX_TEXT, clean, clean_lines
 
 if TYPE_CHECKING:
@@ -209,11 +210,13 @@ class Converter:
         """Entries by the journal's own protocol: systemd's lines, journald's, and programs that use sd_journal_send."""
         kind = _kind(entry)
         if kind:
-            message, level, cut = clean_lines(raw), "", len(raw) > MAX_TEXT
-            fields = {name: clean_lines(_one(entry[name]), MAX_VALUE) for name in _OWN_FIELDS if name in entry}
+            message, level, cut = mask_text(clean_lines(raw)), "", len(raw) > MAX_TEXT
+            fields = mask_fields(
+                {name: clean_lines(_one(entry[name]), MAX_VALUE) for name in _OWN_FIELDS if name in entry}
+            )
         else:
             message, level, said, cut = understand(raw)
-            fields = {**_custom(entry), **(said or {})}
+            fields = {**mask_fields(_custom(entry)), **(said or {})}
         return LogLine(
             at=time_of(us),
             source="journal",

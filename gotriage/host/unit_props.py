@@ -14,6 +14,7 @@ import msgspec
 
 from gotriage.host import clock
 from gotriage.records.base import Why
+from gotriage.records.secrets import mask_argv, mask_line, mask_text
 from gotriage.records.service import UnitState
 from gotriage.records.text import clean
 
@@ -163,11 +164,11 @@ def _exec(value: object) -> str:
     """The first command line of a(sasbttttuii)."""
     if not isinstance(value, list) or not value:
         return ""
-    return clean(" ".join(map(str, value[0][1])))
+    return clean(" ".join(mask_argv(list(map(str, value[0][1])))))
 
 
 _BUS: Final[dict[str, Callable[[Any], object]]] = {
-    "text": lambda value: clean(str(value)),
+    "text": lambda value: clean(mask_text(str(value))),
     "int": _signed,
     "bool": bool,
     "span": _span,
@@ -231,11 +232,11 @@ def _shown_span(text: str) -> float | None:
 
 def _shown_exec(text: str) -> str:
     match = re.search(r"argv\[\]=(.*?) ; (?:ignore_errors|flags)=", text)
-    return clean(match[1]) if match else ""
+    return clean(mask_line(match[1])) if match else ""
 
 
 _SHOW: Final[dict[str, Callable[[str], object]]] = {
-    "text": clean,
+    "text": lambda text: clean(mask_text(text)),
     "int": _shown_number,
     "bool": lambda text: text == "yes",
     "span": _shown_span,

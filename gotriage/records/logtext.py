@@ -1,6 +1,7 @@
 """What a log line says about itself: level, message and fields, in the forms that Go programs write.
 
-Pure functions over bytes of the target; every text that leaves has passed `records.text.clean_lines`.
+Pure functions over bytes of the target; every text that leaves has passed `records.text.clean_lines`, and the secrets
+in it are masked (`records.secrets`).
 
 Forms: JSON (log/slog, zap, zerolog, logrus), logfmt (log/slog TextHandler, logrus, go-kit), klog, the standard `log`
 package with and without slog's default handler, zap's and logrus's console forms, and the `STAMP [level]` forms of
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from gotriage.records.secrets import mask_text, mask_value, suspicious
 from gotriage.records.text import MAX_TEXT, clean, clean_lines
 
 MAX_FIELDS = 64
@@ -86,6 +88,19 @@ _KNOWN = {
 
 def understand(raw: bytes) -> Said:
     """Read one line or message as the program wrote it, without its end of line."""
+    said = _read(raw)
+    if not suspicious(raw):
+        return said
+    message, level, fields, cut = said
+    return mask_text(message), level, mask_fields(fields) if fields else fields, cut
+
+
+def mask_fields(fields: dict[str, str]) -> dict[str, str]:
+    """The fields of a line without secrets: a value whole when its name is a secret's, else what is inside it."""
+    return {name: mask_value(name, value) for name, value in fields.items()}
+
+
+def _read(raw: bytes) -> Said:
     if len(raw) > MAX_TEXT:
         return _long(raw)
     first = raw[:1]

@@ -107,6 +107,32 @@ def test_values_from_the_bus():
     assert state.status_text == "␛[31mup␊MainPID=1"
 
 
+def test_secrets_of_the_command_line_do_not_come_along():
+    argv = [
+        "/bin/app",
+        "-secret",
+        "hunter2 with words",
+        "--token=hunter2",
+        "-dsn",
+        "postgres://a:hunter2@db/x",
+        "serve",
+    ]
+    state = from_bus(
+        {
+            "Id": ("s", "x.service"),
+            "ExecStart": ("a(sasbttttuii)", [("/bin/app", argv, False, 0, 0, 0, 0, 0, 0, 0)]),
+            "StatusText": ("s", "connected with password=hunter2"),
+        },
+        user=False,
+    )
+    assert state.exec_start == "/bin/app -secret *** --token=*** -dsn postgres://a:***@db/x serve"
+    assert state.status_text == "connected with password=***"
+    line = f"ExecStart={{ path=/bin/app ; argv[]={' '.join(argv)} ; ignore_errors=no ; start_time=[n/a] }}"
+    shown = from_show(f"Id=x.service\n{line}\nStatusText=token=hunter2\n", user=False)
+    assert shown.exec_start == "/bin/app -secret *** --token=*** -dsn postgres://a:***@db/x serve"
+    assert shown.status_text == "token=***"
+
+
 def test_a_pid_that_is_not_seen_from_here_is_no_number():
     state = from_bus({"Id": ("s", "x"), "MainPID": ("u", 7)}, user=False, pid=lambda _: None)
     assert state.main_pid is None

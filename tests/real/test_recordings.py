@@ -117,6 +117,24 @@ def test_a_secret_of_the_target_is_nowhere_in_the_file(target, tmp_path):
     assert session.records_of(End)
 
 
+def test_a_secret_of_the_target_is_not_in_the_stream_nor_in_a_view(target):
+    logs = run("show", "logs", "--pid", target.pid, "--for", "3", "--json")
+    assert logs.returncode == 0, logs.stderr
+    assert '"dsn":"postgres://app:***@db.internal/app"' in logs.stdout
+    given = run("show", "environment", "--pid", target.pid, "--json")
+    with subprocess.Popen(
+        [*GOTRIAGE, "agent", "--pid", str(target.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
+        stream = ""
+        while not all(f'"kind":"{kind}"' in stream for kind in ("logs", "environment")):
+            line = agent.stdout.readline()
+            assert line, stream
+            stream += line
+        agent.stdin.close()
+        stream += agent.stdout.read()
+    assert "hunter2" not in logs.stdout + given.stdout + stream
+
+
 def test_a_recording_ended_by_ctrl_c_is_whole(target, tmp_path):
     path = tmp_path / "r"
     child = subprocess.Popen(

@@ -134,3 +134,30 @@ def test_stamps():
     assert stamp_of({"timestamp": "1795402030000"}) == datetime(2026, 11, 23, 2, 47, 10, tzinfo=UTC)
     for text in ("2026/11/23 02:47:10", "2026-11-23 02:47:10", "yesterday", "2026-99-99T99:99:99Z", ""):
         assert stamp_of({"time": text}) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"level":"info","msg":"connecting","dsn":"postgres://app:hunter2@db.internal/app"}',
+        b'{"level":"info","msg":"login password=hunter2"}',
+        b'{"level":"info","msg":"ok","db":{"password":"hunter2"}}',
+        b'{"msg":"GET /blob?a=1\\u0026sig=hunter2"}',
+        b'time=2026-11-23T02:47:10Z level=WARN msg=ok token="hunter2 x"',
+        b"2009/11/10 23:00:00 started with -secret hunter2",
+        b"ran app --password hunter2",
+        b"Authorization: Bearer hunter2abc",
+        b"x" * (MAX_TEXT - 40) + b" password=hunter2 " + b"y" * 100,
+    ],
+)
+def test_secrets_are_masked_in_message_and_fields(raw):
+    message, _, fields, _ = understand(raw)
+    assert "hunter2" not in message + repr(fields)
+    assert "***" in message + repr(fields)
+
+
+def test_fields_without_secrets_stay():
+    assert understand(b'{"msg":"m","dsn":"postgres://app@db/app","passenger":"7"}')[2] == {
+        "dsn": "postgres://app@db/app",
+        "passenger": "7",
+    }

@@ -55,6 +55,26 @@ PLANTED = [
     ("refresh_token=1//0gabc", "0gabc"),
     ("ran app --password hunter2 --port 80", "hunter2"),
     ("ran app --db.password=hunter2 --port 80", "hunter2"),
+    ("ran app -secret hunter2 -port 80", "hunter2"),
+    ("ran app -secret 'two words' -port 80", "words"),
+    ("/bin/sh -c exec app --db.token hunter2", "hunter2"),
+    ('args=["--token","hunter2","-v"]', "hunter2"),
+    ("args: ['-token', 'hunter2']", "hunter2"),
+    ("GITHUB_PAT=hunter2", "hunter2"),
+    ("hotp otp=123456", "123456"),
+    ("SG.0123456789abcdefgh.0123456789abcdefgh", "0123456789abcdefgh"),
+    ("ya29.0123456789abcdefghijkl", "0123456789abcdefghijkl"),
+    ("hvs.0123456789abcdefghijkl", "0123456789abcdefghijkl"),
+    ("ASIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
+    ("AIza0123456789abcdefghijABCDEFGHIJ01234", "0123456789abcdefghij"),
+    ("whsec_0123456789abcdef", "0123456789abcdef"),
+    ("npm_0123456789abcdefghijABCDEFGHIJ012345", "0123456789abcdefghij"),
+    ("dckr_pat_0123456789abcdefghij", "0123456789abcdefghij"),
+    ("hmac=0a1b2c", "0a1b2c"),
+    ("creds: hunter2x", "hunter2x"),
+    ("jwt=abc.def", "abc.def"),
+    ("MYSQL_PWD=hunter2", "hunter2"),
+    ("/cb?code=hunter2&state=1", "hunter2"),
     (PEM, "MIIEsecret"),
     ("key -----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk", "b3BlbnNzaC1rZXk"),
     ("Password=>hunter2", "hunter2"),
@@ -84,6 +104,8 @@ BENIGN = [
     "password=true",
     "key rotation done in 3s",
     "mail to bob@example.com: sent",
+    "ran app -token-file /run/x -secret-name tls",
+    "the pre-token stage is done",
 ]
 
 
@@ -95,6 +117,17 @@ def test_planted_secret_is_gone(text: str, secret: str) -> None:
     assert secrets.MASK in masked
     assert sum(counts.values()) >= 1
     assert set(counts) <= set(secrets.RULES)
+
+
+@pytest.mark.parametrize("text", [text for text, _ in PLANTED])
+def test_what_is_masked_is_suspicious(text: str) -> None:
+    assert secrets.suspicious(text.encode())
+
+
+def test_an_ordinary_line_is_not_suspicious() -> None:
+    line = b'{"time":"2026-11-23T02:47:10Z","level":"INFO","msg":"served","path":"/orders/7","status":200,"ms":2}'
+    assert not secrets.suspicious(line)
+    assert not secrets.suspicious(b"2009/11/10 23:00:00 GET http://127.0.0.1:8080/health 200")
 
 
 @pytest.mark.parametrize("text", BENIGN)
@@ -170,6 +203,21 @@ def test_argv() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "masked"),
+    [
+        ("/bin/app -secret hunter2 -port 80", "/bin/app -secret *** -port 80"),
+        ("/bin/app --password two words -v", "/bin/app --password *** -v"),
+        ("/bin/app --token=two words --v", "/bin/app --token=*** --v"),
+        ("/bin/app  --token  x1y2  serve", "/bin/app --token ***"),
+        ("/bin/app -port 80 serve", "/bin/app -port 80 serve"),
+        ("", ""),
+    ],
+)
+def test_a_line_whose_words_are_lost(line: str, masked: str) -> None:
+    assert secrets.mask_line(line) == masked
+
+
+@pytest.mark.parametrize(
     "hostile",
     [
         "a:" * 50_000,
@@ -185,11 +233,13 @@ def test_argv() -> None:
         "eyJaaaaaaaa." * 8_000,
         "@tcp(" + "a:" * 40_000,
         "--token" * 12_000,
+        "-token " * 12_000,
+        '-token "' * 12_000,
         "bearer " * 12_000,
         " " * 100_000 + "=",
         "token" + " " * 100_000 + "=x",
     ],
-    ids=range(16),
+    ids=range(18),
 )
 def test_hostile_text_ends(hostile: str) -> None:
     assert isinstance(secrets.mask_text(hostile), str)
