@@ -116,9 +116,9 @@ _SCOPES: Final = {
 """Documentation/admin-guide/LSM/Yama.rst."""
 
 
-def refusal(pid: int) -> str:
-    """Why the kernel keeps the memory of a process from us, and what would permit it (ptrace(2))."""
-    text = f"the memory of process {pid} may not be read"
+def refusal(pid: int, what: str = "the memory of process {} may not be read") -> str:
+    """Why the kernel keeps a process from us, and what would permit it (ptrace(2))."""
+    text = what.format(pid)
     scope = yama_scope()
     if scope == 3:
         return f"{text}: {_SCOPES[3]}"
