@@ -5,8 +5,10 @@ gc-thrash
     that a quarter of the time means one after the other. Healthy services that allocate a lot stay below a tenth.
     0.4 is critical: at one half the runtime gives the memory limit up (runtime/mgclimit.go, the CPU limiter). On a
     busy machine and under a quota nobody gets GOMAXPROCS CPUs: half of what the target uses is a warning as well, of a
-    fifth of a CPU at least, three quarters are critical. Told from GCCPUFraction at two collections, `seconds` and
-    five collections apart.
+    fifth of a CPU at least, three quarters are critical. That holds where the heap may grow by less than half of what
+    is alive until the next collection, by a memory limit or a small GOGC; else only 0.4 of the CPUs are told, for a
+    program with a small heap that allocates for its living collects often and cheaply. Told from GCCPUFraction at two
+    collections, `seconds` and five collections apart.
 gomemlimit-mismatch
     GOMEMLIMIT at or above the cgroup's memory limit, or none while the next collection is due only when the limit is
     used up (95 % of it: the goal is overshot by what is allocated during a cycle): the kernel kills before Go collects.
@@ -41,6 +43,7 @@ DEFAULTS: Final = {
         "cores": 0.2,
         "seconds": 10.0,
         "cycles": 5.0,
+        "room": 1.5,
     },
     LIMIT: {"projected": 0.95},
 }
@@ -82,14 +85,18 @@ def thrashing(evidence: Evidence) -> Iterator[Claim]:
     if seen is None:
         yield Fine(THRASH, "GC runs rarely" if runtime.gc_cycles else "no GC so far")
         return
-    severity = _severity(evidence, seen)
+    severity = _severity(evidence, runtime, seen)
     if severity is None:
         yield Fine(THRASH, f"GC uses {share(seen.share)} of the CPUs")
     else:
         yield _thrash_finding(evidence, runtime, seen, severity)
 
 
-def _severity(evidence: Evidence, seen: Collecting) -> Severity | None:
+def _severity(evidence: Evidence, runtime: GoRuntime, seen: Collecting) -> Severity | None:
+    goal, alive = runtime.heap_goal_bytes, runtime.heap_marked_bytes
+    if goal is None or alive is None or goal > evidence.limit(THRASH, "room") * alive:
+        # There is room to collect less often: it is what the program allocates that costs, and that may be its work.
+        return "warning" if seen.share >= evidence.limit(THRASH, "critical") else None
     used = seen.used if seen.used is not None and seen.cores >= evidence.limit(THRASH, "cores") else 0.0
     if seen.share >= evidence.limit(THRASH, "critical") or used >= evidence.limit(THRASH, "used_critical"):
         return "critical"

@@ -8,8 +8,8 @@ gomaxprocs-mismatch
     told only where the program uses up all it has, for then somebody waits.
 cpu-hot-loop
     A goroutine that works for others waits for the next request in between. One that was on a CPU in nine of ten
-    looks over 30 s, 10 looks at least, while the process used nearly a CPU for each such goroutine, loops. Looks
-    fall at random into what it does, so ten in a row are no accident.
+    looks over 30 s, 10 looks at least, while the process used or waited for nearly a CPU for each such goroutine,
+    loops. Looks fall at random into what it does, so ten in a row are no accident.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.findings import Fine, Severity, Unknown
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -166,9 +167,9 @@ def hot_loops(evidence: Evidence) -> Iterator[Claim]:
 
 
 def _cpu(evidence: Evidence) -> float | None:
-    """Cores used on average over the window."""
+    """Cores used or waited for on average over the window: on a busy machine a loop is as hot, and gets less."""
     series = evidence.series(ProcessSample, evidence.limit(LOOP, "seconds"))
-    known = [one.cpu for one in series if one.cpu is not None]
+    known = [one.cpu + (one.run_delay_rate or 0.0) for one in series if one.cpu is not None]
     return sum(known) / len(known) if known else None
 
 
@@ -200,7 +201,8 @@ def _loop_finding(evidence: Evidence, looks: Sequence[GoroutineCounts], hot: dic
         f"goroutine {goid} was on a CPU in {number} of {len(looks)} looks; it began as {starts[goid] or '?'}"
         for goid, number in list(hot.items())[:4]
     ]
-    told.append(f"the target used {cores(used)} CPUs on average")
+    told.append(f"the target used {cores(used)} CPUs on average, with the time that it waited for one")
+    told += [words for goid in list(hot)[:2] if (words := _stack(evidence, goid))]
     told += [words for goid in list(hot)[:2] if table is not None and (words := _created(table, goid))]
     also = f" and {len(by_start) - 1} more functions" if len(by_start) > 1 else ""
     return evidence.finding(
@@ -212,6 +214,15 @@ def _loop_finding(evidence: Evidence, looks: Sequence[GoroutineCounts], hot: dic
         " pause or a parser that does not advance are usual",
         view="goroutines",
     )
+
+
+def _stack(evidence: Evidence, goid: int) -> str:
+    """Where a short stop of its thread, on the user's key, found it."""
+    stacks = evidence.current(CpuStacks)
+    row = next((row for row in stacks.rows if row.id == goid and row.frames), None) if stacks is not None else None
+    if row is None:
+        return ""
+    return f"goroutine {goid} was at {' < '.join(golook.place(frame) for frame in row.frames[:4])}"
 
 
 def _created(table: Goroutines, goid: int) -> str:

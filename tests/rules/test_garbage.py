@@ -36,12 +36,20 @@ def collections(story, seconds, *, every=1.0, share=0.1, before=0.05, alive=lamb
 
 @pytest.mark.parametrize(("share", "severity"), [(0.1, None), (0.24, None), (0.26, "warning"), (0.45, "critical")])
 def test_the_share_of_the_collector(running, share, severity):
-    collections(running, 20, every=0.25, share=share)
+    collections(running, 20, every=0.25, share=share, heap_goal_bytes=105 * MIB)
     assert [claim.severity for claim in running.verdict().findings] == ([severity] if severity else [])
 
 
 def test_a_limit_below_what_is_alive(running):
-    collections(running, 20, every=0.25, share=0.42, memory_limit_bytes=200 * MIB, mapped_ready_bytes=199 * MIB)
+    collections(
+        running,
+        20,
+        every=0.25,
+        share=0.42,
+        heap_goal_bytes=101 * MIB,
+        memory_limit_bytes=200 * MIB,
+        mapped_ready_bytes=199 * MIB,
+    )
     found = running.finding("gc-thrash")
     assert found.title == "the garbage collector uses 42 % of the CPUs: GOMEMLIMIT is too low for what is alive"
     assert "40 collections in 10s, 4.0 a second" in found.evidence
@@ -51,7 +59,7 @@ def test_a_limit_below_what_is_alive(running):
 
 
 def test_a_small_gogc(running):
-    collections(running, 20, every=0.1, share=0.3, gc_percent=5)
+    collections(running, 20, every=0.1, share=0.3, gc_percent=5, heap_goal_bytes=105 * MIB)
     assert running.finding("gc-thrash").title.endswith(": GOGC=5 is low")
 
 
@@ -63,13 +71,20 @@ def test_a_high_share_in_the_past_is_past(running):
 
 def test_on_a_busy_machine_what_the_target_uses_counts(running):
     """It gets half a CPU of its four, and collects for most of it."""
-    collections(running, 20, every=0.25, share=0.1)
+    collections(running, 20, every=0.25, share=0.1, heap_goal_bytes=101 * MIB)
     running.each_second(0, ProcessSample, lambda _: {"processes": 1, "cpu": 0.6})
     assert running.ids() == ["gc-thrash"]
     assert running.finding("gc-thrash").severity == "warning"
     assert running.finding("gc-thrash").title.startswith(
         "the garbage collector uses 67 % of the CPU time that the target gets"
     )
+
+
+@pytest.mark.parametrize(("share", "severity"), [(0.2, None), (0.35, None), (0.45, "warning")])
+def test_a_small_heap_and_many_allocations(running, share, severity):
+    collections(running, 20, every=0.01, share=share, alive=lambda _: 500_000, heap_goal_bytes=4 * MIB)
+    running.add(ProcessSample, processes=1, cpu=2.0)
+    assert [claim.severity for claim in running.verdict().findings] == ([severity] if severity else [])
 
 
 def test_one_long_collection_is_no_thrashing(running):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from gotriage.records.cpustacks import CpuStack, CpuStacks
+from gotriage.records.goroutines import Frame
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.runtime import GoRuntime
 from gotriage.records.target import GoBrief
@@ -91,6 +93,22 @@ def test_a_goroutine_that_never_leaves_the_cpu(running):
     assert found.title == "goroutine 50 never left the CPU for 32s: main.poll"
     assert "goroutine 50 was on a CPU in 17 of 17 looks; it began as main.poll" in found.evidence
     assert "goroutine 50 was created by main.start (main.go:7)" in found.evidence
+
+
+def test_a_loop_on_a_busy_machine(running):
+    """It gets a quarter of a CPU, and waits for one the rest of the time."""
+    loaded(running, 40, 0.25, lambda p, _: p.group("", "main.poll", 1, first=50, state="running"))
+    assert running.ids() == []
+    running.each_second(0, ProcessSample, lambda _: {"processes": 1, "cpu": 0.25, "run_delay_rate": 20.0})
+    assert running.ids() == ["cpu-hot-loop"]
+
+
+def test_where_a_short_stop_found_it(running):
+    frames = (Frame("main.step", "/src/main.go", 9), Frame("main.poll", "/src/main.go", 5))
+    running.add(CpuStacks, rows=(CpuStack(thread=77, id=50, frames=frames),))
+    loaded(running, 40, 1.0, lambda p, _: p.group("", "main.poll", 1, first=50, state="running"))
+    told = running.finding("cpu-hot-loop").evidence
+    assert "goroutine 50 was at main.step (main.go:9) < main.poll (main.go:5)" in told
 
 
 def test_two_of_them(running):
