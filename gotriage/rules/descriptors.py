@@ -46,7 +46,9 @@ CONNECTED: Final = ("ESTABLISHED", "SYN_SENT", "SYN_RECV", "TIME_WAIT", "FIN_WAI
 """TCP states that load explains (include/net/tcp_states.h); CLOSE_WAIT is the program's own omission."""
 WATCH_ON: Final = "keep watching, or give --for 1m"
 EMFILE: Final = "too many open files"
-"""strerror(EMFILE) in lower case, as Go's syscall package has it; ENFILE goes on with "in system"."""
+"""strerror(EMFILE) in lower case, as Go's syscall package has it."""
+ENFILE: Final = f"{EMFILE} in system"
+"""The machine's limit, not the process's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,9 @@ def _exhaustion(evidence: Evidence, counts: FileCounts, leak: Leak | None) -> Fi
 
 
 def _emfile(evidence: Evidence) -> list[LogLine]:
-    """Lines that say EMFILE, of this process and of late; ENFILE is the machine's limit, not the process's."""
+    """Lines that say EMFILE, of this process and of late."""
     window = min(evidence.limit(EXHAUSTION, "log_seconds"), evidence.age or float("inf"))
-    lines = evidence.lines(EMFILE, window)
-    return [line for line in lines if f"{EMFILE} in system" not in _whole(line)]
+    return [line for line in evidence.lines(EMFILE, window) if ENFILE not in _whole(line)]
 
 
 def _whole(line: LogLine) -> str:
@@ -143,10 +144,16 @@ def _why_full(evidence: Evidence, counts: FileCounts, said: list[LogLine], leak:
     if leak is not None:
         yield _slope(leak)
     if said:
-        plural = "lines" if len(said) > 1 else "line"
-        yield f'{count(len(said))} log {plural} say "{EMFILE}", the first of them at {clock(said[0].at)}'
+        lines = "1 log line says" if len(said) == 1 else f"{count(len(said))} log lines say"
+        yield f'{lines} "{EMFILE}" in the last {_late(evidence)}, the newest at {clock(said[-1].at)}'
         if counts.soft_limit and (counts.fullest or 0) < counts.soft_limit / 2:
             yield "few are open now: inotify_init(2) gives the same error at fs.inotify.max_user_instances"
+
+
+def _late(evidence: Evidence) -> str:
+    """How far back the log is searched for EMFILE, in words."""
+    window = evidence.limit(EXHAUSTION, "log_seconds")
+    return "minute" if window == 60 else seconds(window)
 
 
 def _holders(evidence: Evidence, counts: FileCounts) -> Iterator[str]:
@@ -178,16 +185,22 @@ def _plural(kind: str, number: int) -> str:
 
 
 def _since(evidence: Evidence, said: list[LogLine]) -> datetime | None:
-    """When it was first seen above the warning, if that was while we looked; else the first EMFILE line's time."""
+    """Since when it is so: the level was passed while we looked, or a line says EMFILE, whichever was first.
+
+    Of the lines, those before a level that was seen to be lower are of another time. None when neither is known.
+    """
     level = evidence.limit(EXHAUSTION, "warning")
     above: datetime | None = None
-    crossed = False
+    below: datetime | None = None
     for counts in evidence.series(FileCounts, 3600):
-        if counts.fullest is not None and counts.soft_limit and counts.fullest >= level * counts.soft_limit:
+        if counts.fullest is None or not counts.soft_limit:
+            continue
+        if counts.fullest >= level * counts.soft_limit:
             above = above or counts.at
         else:
-            above, crossed = None, True
-    times = [time for time in (above if crossed else None, said[0].at if said else None) if time is not None]
+            above, below = None, counts.at
+    first = evidence.first_line(EMFILE, below if above else None, but=ENFILE) if said else None
+    times = [time for time in (above if below else None, first.at if first else None) if time is not None]
     return min(times, default=None)
 
 

@@ -125,6 +125,12 @@ class Evidence:
         first = self.moment - timedelta(seconds=seconds)
         return self._session.logs.matching(LogFilter(texts=(text,), since=first), self.moment, most=most)
 
+    def first_line(self, text: str, since: datetime | None = None, *, but: str = "") -> LogLine | None:
+        """The oldest log line held with the text and not `but`: of the process that runs now, not before `since`."""
+        started = self.target.started_at if self.target is not None else None
+        first = max(time for time in (EPOCH, started, since) if time is not None)
+        return self._session.logs.first(text, first, self.moment, but=but)
+
     def lines_of(self, kind: str, seconds: float, most: int = 1000) -> list[LogLine]:
         """Log lines recognised as the kind, of the last `seconds`, oldest first."""
         first = self.moment - timedelta(seconds=seconds)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gotriage.records.logs import LogLine, LogLines
     from gotriage.session.store import Session
 
+MAX_ASKED = 64
+"""Different questions to `first` that are remembered."""
 MAX_BYTES = 512 * 1024 * 1024
 """Memory that a live session spends on log lines, about."""
 
@@ -46,6 +48,8 @@ class LogStore:
         self.templates = Templates()
         self.chunks: list[Chunk] = []
         self._length = 0
+        self._without: dict[tuple[str, str], set[int]] = {}
+        """For `first`: the serials of full chunks in which no line is of that kind."""
 
     def __len__(self) -> int:
         return self._length
@@ -169,6 +173,30 @@ class LogStore:
                     if len(found) >= most:
                         return found[::-1]
         return found[::-1]
+
+    def first(self, text: str, since: datetime, until: datetime, *, but: str = "") -> LogLine | None:
+        """The oldest line of that time that holds `text` and not `but` (ASCII case ignored).
+
+        May be asked once a second: chunks that hold no such line are remembered and not searched again.
+        """
+        low, high = to_us(since), to_us(until)
+        if len(self._without) > MAX_ASKED:
+            self._without.clear()
+        without = self._without.setdefault((text, but), set())
+        for chunk in self.chunks:
+            if chunk.times[-1] < low or chunk.serial in without:
+                continue
+            if chunk.times[0] > high:
+                break
+            held = chunk.find(text.encode())
+            unwanted = set(chunk.find(but.encode())) if but and held else set()
+            rows = [row for row in held if row not in unwanted]
+            if not rows and chunk.full:
+                without.add(chunk.serial)
+            for row in rows:
+                if low <= chunk.times[row] <= high:
+                    return chunk.line(row)
+        return None
 
     def groups(self, until: datetime | None = None, *, newest: int = 20_000, most: int = 200) -> list[LogGroup]:
         """Similar lines among the newest ones up to a time, largest group first; each line is masked only once."""

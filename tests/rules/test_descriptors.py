@@ -52,8 +52,28 @@ def test_emfile_in_the_log_is_proof_at_any_level(running):
     running.beat(40)
     found = running.finding("fd-exhaustion")
     assert found.severity == "critical"
-    assert '1 log line say "too many open files", the first of them at' in " ".join(found.evidence)
+    assert '1 log line says "too many open files" in the last minute, the newest at' in " ".join(found.evidence)
     assert found.since == running.time(30)
+
+
+def test_since_does_not_slide_along_with_the_lines_of_the_last_minute(running):
+    running.log("open /y: too many open files in system", 5)
+    running.add(FileCounts, 8, **counts(1024))
+    for second in range(10, 400, 10):
+        running.log("accept4: too many open files", second)
+    running.beat(395)
+    found = running.finding("fd-exhaustion")
+    assert found.since == running.time(10)
+    assert '6 log lines say "too many open files" in the last minute, the newest at' in " ".join(found.evidence)
+
+
+def test_lines_from_before_the_level_was_seen_lower_are_of_another_time(running):
+    running.add(FileCounts, 0, **counts(1024))
+    running.log("accept4: too many open files", 10)
+    running.add(FileCounts, 20, **counts(30))
+    running.log("accept4: too many open files", 118)
+    running.add(FileCounts, 120, **counts(1024)).beat(130)
+    assert running.finding("fd-exhaustion").since == running.time(118)
 
 
 def test_emfile_with_few_descriptors_is_a_warning_that_names_inotify(running):

@@ -333,3 +333,25 @@ def test_states_of_several_collectors_are_put_together():
     past = log_state(session)
     assert past is not None
     assert past.boots == 2
+
+
+def test_the_first_line_that_holds_a_text_and_chunks_without_it_are_not_searched_again(monkeypatch: pytest.MonkeyPatch):
+    total = 3 * SIZE
+    lines = [made(n, message="plain", fields={}) for n in range(total)]
+    lines[SIZE + 5] = made(SIZE + 5, message="too many open files in system")
+    lines[2 * SIZE + 7] = made(2 * SIZE + 7, message="Accept: Too many open files")
+    store = LogStore()
+    store.add(batch(*lines))
+    until = lines[-1].at
+    found = store.first("too many open files", START, until, but="in system")
+    assert found is not None and found.at == lines[2 * SIZE + 7].at
+    assert store.first("too many open files", START, until).at == lines[SIZE + 5].at
+    assert store.first("too many open files", found.at + timedelta(seconds=1), until) is None
+    assert store.first("too many open files", START, lines[SIZE].at) is None
+    searched: list[int] = []
+    find = type(store.chunks[0]).find
+    monkeypatch.setattr(
+        type(store.chunks[0]), "find", lambda chunk, *more: searched.append(chunk.serial) or find(chunk, *more)
+    )
+    assert store.first("too many open files", START, until, but="in system") == found
+    assert set(searched) == {store.chunks[2].serial}
