@@ -61,6 +61,7 @@ class ServiceCollector:
         self._users = users.names(host)
         self._known: dict[Identity, BuildInfo | None] = {}
         self._samples: dict[int, _Sample] = {}
+        self._places: dict[int, int] = {}
         self._names: dict[str, str] = {}
         self._named_at = -NAMES_EVERY
 
@@ -68,7 +69,7 @@ class ServiceCollector:
         """Nothing is held."""
 
     def collect(self) -> Iterator[Record]:
-        """One `GoServices`, sorted: marked ones first, then by CPU and memory."""
+        """One `GoServices` in order of appearance: a row keeps its place from one look to the next."""
         rows: list[GoService] = []
         skipped = 0
         deadline = Deadline(BUDGET)
@@ -84,8 +85,16 @@ class ServiceCollector:
         seen = {row.pid for row in rows}
         self._samples = {pid: sample for pid, sample in self._samples.items() if pid in seen}
         rows = self._with_names(_first_of_each_unit(rows))
-        rows.sort(key=lambda row: (not row.mark, -(row.cpu or 0.0), -(row.memory_bytes or 0), row.pid))
-        yield GoServices(at=clock.now(), rows=tuple(rows), skipped=skipped)
+        yield GoServices(at=clock.now(), rows=tuple(self._in_order(rows)), skipped=skipped)
+
+    def _in_order(self, rows: list[GoService]) -> list[GoService]:
+        """Known ones where they were; new ones after them, those with a mark first, then by memory."""
+        new = [row for row in rows if row.pid not in self._places]
+        new.sort(key=lambda row: (not row.mark, -(row.memory_bytes or 0), row.pid))
+        known = sorted((row for row in rows if row.pid in self._places), key=lambda row: self._places[row.pid])
+        ordered = [*known, *new]
+        self._places = {row.pid: place for place, row in enumerate(ordered)}
+        return ordered
 
     def _is_missed(self, pid: int) -> bool:
         """A kernel thread has no executable to miss, and a process outside of the view is not asked for."""

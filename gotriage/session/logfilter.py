@@ -117,6 +117,17 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise UsageError(f"not a regular expression: {error}") from error
 
 
+SYNTAX: tuple[tuple[str, str], ...] = (
+    ("words", "each of them, in the message or a field"),
+    ('"a phrase"', "these words in this order"),
+    ("/regex/", "a regular expression, also over fields as name=value"),
+    ("level:err", "error and worse"),
+    ("name=value", "a field of the line; also source, identifier, stream, pid, kind, boot"),
+    ("since:-10m", "no older than that, or than a time as 02:47:10; until: likewise"),
+    ("boot:-1", "of the boot before this one"),
+)
+"""What `parse` understands, an example and what it keeps; all that is typed must hold."""
+
 _TOKEN = re.compile(
     r"/(?P<pattern>(?:[^/\\]|\\.)+)/(?:\s|$)"
     r'|(?P<key>[A-Za-z_@][\w.@/-]*)(?P<sign>[:=])(?:"(?P<quoted>[^"]*)"|(?P<value>\S*))'

@@ -35,6 +35,7 @@ KEYS: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             ("/ n N", "search, next, previous"),
             ("&", "only rows with ..."),
             ("o O", "sort by the next column, reverse"),
+            ("Escape", "clear the search, the filter"),
             (": Ctrl-P", "all commands by name"),
         ),
     ),
@@ -57,6 +58,28 @@ KEYS: tuple[tuple[str, tuple[Hint, ...]], ...] = (
         ),
     ),
 )
+PICKER_KEYS: tuple[tuple[str, tuple[Hint, ...]], ...] = (
+    (
+        "Move",
+        (
+            ("j k ↓ ↑", "one row"),
+            ("PgDn PgUp", "one page"),
+            ("g G Home End", "first, last"),
+            ("Enter", "look into it"),
+        ),
+    ),
+    (
+        "Find",
+        (
+            ("/ n N", "search, next, previous"),
+            ("&", "only rows with ..."),
+            ("o O", "sort by the next column, reverse"),
+            ("Escape", "clear the search, the filter"),
+            ("y", "copy the row"),
+            ("q Ctrl-C", "quit"),
+        ),
+    ),
+)
 PRICES = {
     "free": "free: reads what the kernel and the journal keep anyway",
     "light": "light: reads memory or counts in the kernel; the target runs on",
@@ -65,8 +88,10 @@ PRICES = {
 }
 
 
-def help_page(front: Front, view: View, hints: Sequence[Hint], width: int) -> list[PageLine]:
-    """The view in a sentence, its own keys, its sources with their price, then all keys."""
+def help_page(
+    front: Front, view: View, hints: Sequence[Hint], width: int, filters: Sequence[Hint] = ()
+) -> list[PageLine]:
+    """The view in a sentence, its sources with their price, its own keys and what its filter takes, then all keys."""
     lines = [PageLine(((view.title, "title"),))]
     lines += [PageLine(((f"  {text}", ""),)) for text in wrap(view.about, width - 4)]
     lines.append(PageLine())
@@ -75,7 +100,37 @@ def help_page(front: Front, view: View, hints: Sequence[Hint], width: int) -> li
         lines.append(PageLine((("Keys of this view", "heading"),)))
         lines += [PageLine((("  ", ""), (fit(key, 16), "key"), (text, ""))) for key, text in hints]
         lines.append(PageLine())
-    lines += _keys(width)
+    if filters:
+        lines += [*filter_lines(filters, width), PageLine()]
+    lines += _keys(width, KEYS)
+    return lines
+
+
+def filter_lines(filters: Sequence[Hint], width: int) -> Iterator[PageLine]:
+    """What can be typed at `&`, an example a line."""
+    yield PageLine((("What & takes", "heading"), ("   all that is typed must hold", "dim")))
+    for example, text in filters:
+        for number, part in enumerate(wrap(text, width - 18)):
+            yield PageLine((("  ", ""), (fit(example if not number else "", 16), "key"), (part, "")))
+
+
+def picker_page(width: int) -> list[PageLine]:
+    """Which processes the picker lists, what stands in a row, and the keys."""
+    row = source("services")
+    about = (
+        "Every running process whose executable is a Go program, once for each. They keep their places from look to "
+        "look; new ones come last. o sorts by the next column, once."
+    )
+    lines = [PageLine((("Which one?", "title"),)), *[PageLine(((f"  {text}", ""),)) for text in wrap(about, width - 4)]]
+    lines.append(PageLine((("  ▲ ", "warning"), ("a finding shows already; it is named in the rule above", ""))))
+    lines.append(PageLine())
+    if row is not None:
+        lines.append(PageLine((("Where it comes from", "heading"), (f"   {PRICES[row.price]}", "dim"))))
+        lines.append(PageLine(((f"  {row.about}; every {units.seconds(row.every)}", ""),)))
+        lines.append(PageLine())
+    lines += _keys(width, PICKER_KEYS)
+    for text in wrap("Any process, unit or container: gotriage --pid N, --unit NAME, --container REF", width - 4):
+        lines.append(PageLine(((text, "dim"),)))
     return lines
 
 
@@ -100,10 +155,11 @@ def _sources(front: Front, view: View, width: int) -> Iterator[PageLine]:
     yield PageLine()
 
 
-def _keys(width: int) -> Iterator[PageLine]:
+def _keys(width: int, groups: Sequence[tuple[str, tuple[Hint, ...]]]) -> Iterator[PageLine]:
     """The groups of keys: two beside each other where there is room."""
     blocks = [
-        [((title, "heading"),), *[(("  ", ""), (fit(k, 14), "key"), (t, "")) for k, t in keys]] for title, keys in KEYS
+        [((title, "heading"),), *[(("  ", ""), (fit(k, 14), "key"), (t, "")) for k, t in keys]]
+        for title, keys in groups
     ]
     if width < 100:  # two columns of about fifty
         for block in blocks:

@@ -29,10 +29,12 @@ class Tab(Vertical):
     Attributes:
         every: seconds between two pulls at least, once warm.
         hints: keys that work in this tab besides the general ones, for the footer.
+        filters: what can be typed at `&` where that is more than a text: an example and what it does.
     """
 
     every: ClassVar[float] = 1.0
     hints: ClassVar[Sequence[Hint]] = ()
+    filters: ClassVar[Sequence[Hint]] = ()
 
     def __init__(self, front: Front, view: View) -> None:
         super().__init__(id=f"tab-{view.id}")

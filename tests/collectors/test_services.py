@@ -104,6 +104,18 @@ def test_cpu_is_known_from_the_second_look(go_process):
     assert rows_of(host, collector)[0][0].cpu is None  # another process of that PID
 
 
+def test_rows_keep_their_places(go_process):
+    go_process(5, utime=0)
+    host = go_process(7, utime=0)
+    collector = ServiceCollector(host, Target(TargetSpec(), host))
+    before = [row.pid for row in rows_of(host, collector)[0]]
+    write(Path(host.proc.root), {"7/stat": stat_line(7, utime=900, stime=0, start_ticks=50)})  # it becomes busy
+    go_process(3, fds=99)  # and a marked one comes
+    rows, _ = rows_of(host, collector)
+    assert [row.pid for row in rows] == [*before, 3]
+    assert rows[-1].mark == "fd-exhaustion"
+
+
 def test_what_is_no_go_program_and_what_vanishes(go_process, tmp_path):
     write(tmp_path, {"script": "#!/bin/sh\n", "cut": b"\x7fELF\x02\x01"})
     go_process(1, exe="/bin/sh")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gotriage.catalog import VIEWS
+from gotriage.catalog import VIEWS, view
 from gotriage.ui.widgets.table import BigTable
 
 from tests.ui import made
@@ -125,6 +125,32 @@ def test_escape_leaves_the_prompt_without_an_answer():
     place, seen = drive(made.front(), use)
     assert place == 1
     assert "⏎ open" in seen
+
+
+def test_escape_clears_the_search_then_the_filter_and_never_leaves():
+    files = view("files").key
+
+    async def use(app, pilot):
+        await pilot.press(files, "ampersand", *"wal", "enter", "slash", *"0027", "enter")
+        await pilot.pause()
+        table = app.screen.query_one(BigTable)
+        seen = [(table._search, table.filter)]
+        for _ in range(3):
+            await pilot.press("escape")
+            await pilot.pause()
+            seen.append((table._search, table.filter))
+        await pilot.press("n")
+        await pilot.pause()
+        return seen, app.screen.active, text(app)
+
+    seen, active, said = drive(made.front(), use)
+    assert seen == [("0027", "wal"), ("", "wal"), ("", ""), ("", "")]
+    assert active == "files"
+    assert "nothing was searched yet" in said
+
+
+def test_escape_on_a_page_stays_there():
+    assert "Files › fd 0" in shown(made.front(), view("files").key, "enter", "escape")
 
 
 def test_sorting_by_the_next_column_and_the_other_way_round():

@@ -288,3 +288,64 @@ def test_the_shell_command_fits_the_target():
 def test_the_time_that_a_line_repeats_is_not_shown_again(name):
     spans = message_spans(line(0, message="hello", fields={name: "2026-11-23T02:44:03Z", "path": "/x"}), 200, "")
     assert "".join(text for text, _ in spans) == "hello  path=/x"
+
+
+async def filtered(pilot, words: str) -> None:
+    await pilot.press("3", "ampersand", *words, "enter")
+    await pilot.pause()
+    await pilot.pause()
+
+
+def test_a_filter_without_a_match_says_what_a_filter_takes():
+    async def use(app, pilot):
+        await filtered(pilot, "nosuchword")
+        before = text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        return before, text(app), app.screen.active
+
+    nothing, lines_again, active = drive(made.front(logs(200)), use)
+    assert "None of 200 lines has nosuchword" in nothing
+    for example in ("level:err", "since:-10m", "name=value", "/regex/"):
+        assert example in nothing
+    assert "⏎ open" not in nothing
+    assert "200 lines" in lines_again
+    assert "None of" not in lines_again
+    assert active == "logs"
+
+
+def test_lines_that_match_later_come_into_sight():
+    session = logs(50)
+
+    async def use(app, pilot):
+        await filtered(pilot, "nosuchword")
+        session.feed(LogLines(at=START, rows=(line(60, message="here is nosuchword"),)))
+        app.screen.arrived(LogLines)
+        for _ in range(100):
+            await pilot.pause(0.02)
+            if "here is nosuchword" in text(app):
+                break
+        return text(app)
+
+    assert "here is nosuchword" in drive(made.front(session), use)
+
+
+def test_the_prompt_and_the_help_tell_the_syntax_of_the_filter():
+    async def use(app, pilot):
+        await pilot.press("3", "ampersand")
+        await pilot.pause()
+        empty = lines(app)[-1]
+        await pilot.press("l", "e", "v")
+        await pilot.pause()
+        typed = lines(app)[-1]
+        await pilot.press("escape", "question_mark")
+        await pilot.pause()
+        return empty, typed, text(app)
+
+    empty, typed, seen = drive(made.front(logs(50)), use, LARGE)
+    assert empty.startswith(" only rows with ›")
+    assert "level:err" in empty
+    assert "/regex/" in empty
+    assert typed.startswith(" only rows with › lev")
+    assert "What & takes" in seen
+    assert "since:-10m" in seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from gotriage.records.target import GoService, GoServices, TargetSpec
@@ -10,9 +11,10 @@ from gotriage.session.store import Session
 from gotriage.ui.app import GotriageApp
 from gotriage.ui.front import Front
 from gotriage.ui.screens.picker import spec_of
+from gotriage.ui.widgets.table import BigTable
 
 from tests.ui import made
-from tests.ui.screens import text
+from tests.ui.screens import lines, text
 
 UNIT = GoService(
     pid=7, name="orders-api", unit="orders-api.service", go_version="go1.24.3", age=90.0, cpu=0.5, memory_bytes=9 << 20,
@@ -92,3 +94,48 @@ def test_a_machine_without_go_services_says_so():
         return text(app)
 
     assert "Looking at every process" in picker(use)[0]
+
+
+def test_the_help_says_what_is_listed_and_goes_back():
+    async def use(app, pilot):
+        footer = lines(app)[-1]
+        await pilot.press("question_mark")
+        await pilot.pause()
+        help_text = text(app)
+        await pilot.press("backspace")
+        await pilot.pause()
+        return footer, help_text, text(app)
+
+    (footer, help_text, again), _ = picker(use, UNIT, BOX)
+    assert "? help" in footer
+    for words in ("Which one? › help", "Go program", "sort by the next column", "/proc", "▲"):
+        assert words in help_text, help_text
+    assert "orders-api" in again
+
+
+def test_rows_move_only_when_they_are_sorted():
+    def service(pid: int, cpu: float) -> GoService:
+        return GoService(pid=pid, name=f"service-{pid}", go_version="go1.24.3", cpu=cpu)
+
+    async def use(app, pilot):
+        session, table = app.front.session, app.screen.query_one(BigTable)
+
+        async def look(second: int, *rows: GoService) -> list[int]:
+            session.feed(GoServices(at=made.START + timedelta(seconds=second), rows=rows))
+            app.screen.arrived(GoServices)
+            await pilot.pause()
+            return [row.pid for row in table._rows]
+
+        first = await look(1, service(1, 0.1), service(2, 0.9))
+        while "CPU" not in table.order:
+            await pilot.press("o")
+            await pilot.pause()
+        by_cpu = [row.pid for row in table._rows]
+        later = await look(2, service(1, 5.0), service(2, 0.9), service(3, 9.0))
+        while table.order != "the source's own order":
+            await pilot.press("o")
+            await pilot.pause()
+        return first, by_cpu, later, [row.pid for row in table._rows]
+
+    (first, by_cpu, later, own), _ = picker(use, service(1, 0.1), service(2, 0.9))
+    assert (first, by_cpu, later, own) == ([1, 2], [2, 1], [2, 1, 3], [1, 2, 3])

@@ -69,7 +69,7 @@ class AskScreen(PageScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", show=False, priority=True),
-        Binding("n", "back", show=False, priority=True),
+        Binding("n,escape", "back", show=False, priority=True),
     ]
 
     def __init__(self, front: Front, path: Sequence[str], build: Build, yes: Callable[[], None]) -> None:

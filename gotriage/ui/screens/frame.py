@@ -58,7 +58,8 @@ class Frame(Screen[None]):
     #body { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("backspace,escape", "back", show=False, id="back"),
+        Binding("backspace", "back", show=False, id="back"),
+        Binding("escape", "clear", show=False, id="clear"),
         Binding("y", "copy", show=False, id="copy"),
         Binding("n", "again(1)", show=False, id="next"),
         Binding("N", "again(-1)", show=False, id="previous"),
@@ -156,14 +157,27 @@ class Frame(Screen[None]):
 
     # -- search and copy, the same everywhere
 
-    def ask(self, label: str, answer: Callable[[str], None], value: str = "") -> None:
-        """A line of input at the foot of the screen."""
+    def ask(self, label: str, answer: Callable[[str], None], value: str = "", hint: str = "") -> None:
+        """A line of input at the foot of the screen; `hint` says what may be typed."""
         from gotriage.ui.widgets.prompt import Prompt
 
         if self.query(Prompt):
             return
-        prompt = Prompt(label, answer, value)
+        prompt = Prompt(label, answer, value, hint)
         self.mount(prompt)
+
+    def action_clear(self) -> None:
+        """Take away what was searched, else what is filtered; never leads away from what is seen."""
+        self.unsay()
+        if self._wanted:
+            self._wanted = ""
+            self.find("", 1)
+        else:
+            self.undo()
+
+    def undo(self) -> bool:
+        """Undo one step inside what is shown (a filter, a folded part); False when there is nothing to undo."""
+        return False
 
     def action_search(self) -> None:
         """Ask what to look for."""

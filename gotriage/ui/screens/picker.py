@@ -85,12 +85,14 @@ class PickerScreen(Frame):
         Binding("o", "sort(False)", show=False),
         Binding("O", "sort(True)", show=False),
         Binding("ampersand", "narrow", show=False),
+        Binding("question_mark", "help", show=False),
     ]
-    always: ClassVar[Sequence[Hint]] = (("q", "quit"),)
 
     def __init__(self, front: Front) -> None:
         super().__init__(front)
-        self._table = BigTable(COLUMNS, key=lambda row: getattr(row, "pid", 0), role=role_of, text=text_of, least=14)
+        self._table = BigTable(
+            COLUMNS, key=lambda row: getattr(row, "pid", 0), role=role_of, text=text_of, least=14, steady=True
+        )
         self._nothing = Page(self._why, id="nothing")
 
     def identity(self, width: int) -> Spans:
@@ -159,6 +161,31 @@ class PickerScreen(Frame):
         """Another row may have a mark."""
         self.update_lines()
 
+    def on_screen_resume(self) -> None:
+        """Back from the help: catch up."""
+        if self._table.is_mounted:
+            self._fill()
+
+    def undo(self) -> bool:
+        """Take the filter away."""
+        if not self._table.filter:
+            return False
+        self._table.narrow("")
+        return True
+
+    def action_back(self) -> None:
+        """There is nothing before the picker: only the filter can be taken back."""
+        self.undo()
+
+    def action_help(self) -> None:
+        """What is listed, and the keys."""
+        from gotriage.ui.help import picker_page
+        from gotriage.ui.screens.page import PageScreen
+
+        page = PageScreen(self.front, ("Which one?", "help"), picker_page)
+        page.identity = self.identity  # type: ignore[method-assign]  # the same first line: there is no target yet
+        self.app.push_screen(page)
+
     def find(self, text: str, step: int) -> bool:
         """The next or previous service with the text."""
         return self._table.find(text, step)
@@ -173,4 +200,4 @@ class PickerScreen(Frame):
 
     def action_narrow(self) -> None:
         """Ask for what rows must contain."""
-        self.ask("show only rows with", self._table.narrow)
+        self.ask("only rows with", self._table.narrow)

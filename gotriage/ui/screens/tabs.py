@@ -149,10 +149,14 @@ class TabScreen(Work, Frame):
     async def action_back(self) -> None:  # type: ignore[override]  # Textual awaits actions that are coroutines
         """The view seen before this one."""
         self.unsay()
-        if self.tab.back():
+        if self.undo():
             return
         if self._way:
             await self.open(self._way.pop(), remember=False)
+
+    def undo(self) -> bool:
+        """One step inside the view."""
+        return self.tab.back()
 
     async def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
         """A click on the tab bar."""
@@ -191,7 +195,7 @@ class TabScreen(Work, Frame):
 
     def action_narrow(self) -> None:
         """Ask for what rows must contain."""
-        self.ask("show only rows with", self._narrow)
+        self.ask("only rows with", self._narrow, hint="  ".join(example for example, _ in self.tab.filters))
 
     def _narrow(self, text: str) -> None:
         if not self.tab.narrow(text):

@@ -65,7 +65,7 @@ class Work(Frame):
         """Ask for a time."""
         session = self.front.session
         span = f"{units.clock(session.first)} to {units.clock(session.last)}"
-        self.ask(f"go to a time ({span}; 02:47:10 or -5m)", self._jump)
+        self.ask("go to a time", self._jump, hint=f"{span}, or as far as -5m or +30s from here")
 
     def _jump(self, text: str) -> None:
         from gotriage.ui.times import parse
@@ -84,8 +84,8 @@ class Work(Frame):
         """Keys, source and price of this view."""
         from gotriage.ui.help import help_page
 
-        view, hints = self.tab.view, self.tab.hints
-        build = lambda width: help_page(self.front, view, hints, width)  # noqa: E731  # one expression, used once
+        view, hints, filters = self.tab.view, self.tab.hints, self.tab.filters
+        build = lambda width: help_page(self.front, view, hints, width, filters)  # noqa: E731  # one expression
         self.app.push_screen(PageScreen(self.front, (view.title, "help"), build))
 
     def action_shell(self) -> None:

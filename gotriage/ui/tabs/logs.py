@@ -16,8 +16,8 @@ from gotriage.session import logfilter
 from gotriage.session.logfilter import LogFilter
 from gotriage.session.loggroups import GroupView
 from gotriage.session.logs import log_state
-from gotriage.ui.detail import section
-from gotriage.ui.spans import PageLine, cut_spans, spread, wrap
+from gotriage.ui.log_pages import group_page, line_page
+from gotriage.ui.spans import PageLine, cut_spans, spread
 from gotriage.ui.state import note, nothing_page
 from gotriage.ui.tab import Tab
 from gotriage.ui.times import parse as parse_time
@@ -26,7 +26,7 @@ from gotriage.ui.widgets.log_view import GroupList, LogList, level_word
 from gotriage.ui.widgets.page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from textual.app import ComposeResult
     from textual.binding import BindingType
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gotriage.catalog import View
     from gotriage.records import Record
     from gotriage.records.logs import LogLine, LogSource
-    from gotriage.session.loggroups import LogGroup
     from gotriage.ui.front import Front
     from gotriage.ui.spans import Span, Spans
     from gotriage.ui.tab import Hint
@@ -77,6 +76,7 @@ class LogsTab(Tab):
         ("a", "alike"),
         ("h", "older"),
     )
+    filters: ClassVar[Sequence[Hint]] = logfilter.SYNTAX
     every: ClassVar[float] = 0.2
 
     def __init__(self, front: Front, view: View) -> None:
@@ -88,7 +88,7 @@ class LogsTab(Tab):
         self._summary = OneLine(self._summary_line)
         self._note = OneLine(self._note_line, "surface")
         self._note.add_class("note")
-        self._nothing = Page(lambda width: nothing_page(self.front, self.view, width), id="nothing")
+        self._nothing = Page(self._nothing_page, id="nothing")
         self._stepping = False
         self._looking: tuple[str, int, int, bool] | None = None
         """What is searched, in which direction, how far it was looked, and whether it began anew at the other end."""
@@ -118,15 +118,51 @@ class LogsTab(Tab):
 
     def pull(self) -> None:
         """Bring the view up to date as far as one step goes; the next steps follow by themselves."""
-        nothing = not len(self.front.session.logs)
+        self._step()
+        self.set_class(bool(self._note_line(80)) and bool(len(self.front.session.logs)), "-note")
+        self._note.update()
+
+    @property
+    def _unmatched(self) -> bool:
+        """There are lines, and the filter lets none of them pass."""
+        view = self._view
+        return bool(len(self.front.session.logs)) and not view.filter.trivial and view.complete and not len(view)
+
+    def _show_or_say(self) -> None:
+        """The lines; a page instead when there is none to show."""
+        nothing = not len(self.front.session.logs) or self._unmatched
+        if nothing:
+            self._nothing.compose_again()
         if nothing != self.has_class("-nothing"):
             self.set_class(nothing, "-nothing")
             self.call_after_refresh(self.take_focus)
-        if nothing:
-            self._nothing.compose_again()
-        self._step()
-        self.set_class(bool(self._note_line(80)) and not nothing, "-note")
-        self._note.update()
+            self.call_after_refresh(self._nothing.compose_again)
+
+    def _nothing_page(self, width: int) -> Sequence[PageLine]:
+        if not self._unmatched:
+            return nothing_page(self.front, self.view, width)
+        from gotriage.ui.help import filter_lines
+
+        count = units.counted(len(self.front.session.logs), "line")
+        said = (("– ", "dim"), (f"None of {count} has ", ""), (str(self._view.filter), "warning"))
+        back = [("Escape", "key"), (" shows all lines again", "dim")]
+        if self.front.link is not None:
+            back += [("  h", "key"), (" asks for older ones", "dim")]
+        return [
+            PageLine(),
+            PageLine(cut_spans(said, width)),
+            PageLine(),
+            *filter_lines(self.filters, width),
+            PageLine(),
+            PageLine(tuple(back)),
+        ]
+
+    def keys(self) -> Sequence[Hint]:
+        """Without a line there is none to open or to follow."""
+        if not self.has_class("-nothing"):
+            return self.hints
+        keys = ("l", "&", "h") if self._unmatched else ("h",)
+        return [hint for hint in self.hints if hint[0] in keys]
 
     def _step(self) -> None:
         self._stepping = False
@@ -140,6 +176,7 @@ class LogsTab(Tab):
             done = self._view.sync(until, SLICE)
             self.lines.show(self._view)
             done = self._look_on() and done
+        self._show_or_say()
         self._summary.update()
         if not done:
             self._again()
@@ -351,44 +388,3 @@ class LogsTab(Tab):
 
 def _us(line: LogLine) -> int:
     return int(line.at.timestamp() * 1e6)
-
-
-def line_page(line: LogLine, width: int) -> Iterator[PageLine]:
-    """One line in full: the whole message, its fields, and where it comes from."""
-    head: list[Span] = [(units.timestamp(line.at), "strong"), (f".{line.at.microsecond:06d}", "dim")]
-    word = level_word(line)
-    yield PageLine((*head, (f"   {word}", "warning"), (f"   {line.identifier}", "label")))
-    yield PageLine()
-    for text in line.message.replace("\t", "    ").split("\n"):
-        for part in wrap(text, width - 2):
-            yield PageLine((("  ", ""), (part, "")))
-    if line.truncated:
-        yield PageLine((("  … the line was longer and is cut here", "warning"),))
-    yield PageLine()
-    if line.fields:
-        yield from section("Fields", list(line.fields.items()), width, column=22)
-    origin = [
-        ("source", line.source),
-        ("stream", line.stream),
-        ("kind", line.kind),
-        ("priority", "" if line.priority is None else str(line.priority)),
-        ("pid", "" if line.pid is None else str(line.pid)),
-        ("boot", line.boot),
-        ("lines", str(line.count) if line.count > 1 else ""),
-    ]
-    yield from section("Origin", origin, width, column=22)
-
-
-def group_page(group: LogGroup, width: int) -> Iterator[PageLine]:
-    """One group: how many and since when, and its newest line in full."""
-    span = (group.last - group.first).total_seconds()
-    pairs = [
-        ("count", f"{group.count:,}"),
-        ("first", units.timestamp(group.first)),
-        ("last", units.timestamp(group.last)),
-        ("rate", f"{group.count / span * 60:,.1f} a minute" if span > 0 else ""),
-        ("alike", group.template),
-    ]
-    yield from section("Similar lines", pairs, width)
-    yield PageLine((("The newest one", "title"),))
-    yield from line_page(group.example, width)

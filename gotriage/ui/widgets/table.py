@@ -64,7 +64,8 @@ def _shared(columns: Sequence[Column], left: int) -> list[int]:
 class BigTable(LineView):
     """Rows under a heading, with a cursor, a sort order, a filter and a search.
 
-    `key` names a row, so that the cursor stays on it when new rows come; `role` and `text` say how a cell looks.
+    `key` names a row, so that the cursor stays on it when new rows come; `role` and `text` say how a cell looks. A
+    `steady` table is sorted when it is asked to and not again: values that change do not move rows.
     """
 
     head: ClassVar[int] = 1
@@ -78,6 +79,7 @@ class BigTable(LineView):
         text: Callable[[object, Column], str] = cell,
         spare: Sequence[str] = (),
         least: int = LEAST,
+        steady: bool = False,
         id: str | None = None,  # noqa: A002  # Textual's own name for it
     ) -> None:
         super().__init__(id=id)
@@ -87,6 +89,7 @@ class BigTable(LineView):
         self._text = text
         self._spare = spare
         self._least = least
+        self._steady = steady
         self.hidden: frozenset[str] = frozenset()
         self._all: Sequence[object] = ()
         self._rows: Sequence[object] = ()
@@ -101,8 +104,9 @@ class BigTable(LineView):
         if rows is self._all:
             return
         selected = self._key(self.row) if self._key is not None and self.row is not None else None
+        before = self._rows if self._steady and self._sorted is not None else ()
         self._all = rows
-        self._arrange()
+        self._arrange(before)
         if selected is not None and self._key is not None and (not self.row or self._key(self.row) != selected):
             self._find_again(selected)
         self.cursor = min(self.cursor, max(len(self._rows) - 1, 0))
@@ -117,12 +121,16 @@ class BigTable(LineView):
                 self.scroll_to(y=round(self.scroll_y) + moved, animate=False)
                 return
 
-    def _arrange(self) -> None:
+    def _arrange(self, before: Sequence[object] = ()) -> None:
+        """Filter and sort; rows that were shown `before` keep their order, new ones follow."""
         rows = self._all
         if self._filter:
             wanted = self._filter.lower()
             rows = [row for row in rows if wanted in self.haystack(row)]
-        if self._sorted is not None:
+        if before and (key := self._key) is not None:
+            places = {key(row): place for place, row in enumerate(before)}
+            rows = sorted(rows, key=lambda row: places.get(key(row), len(places)))
+        elif self._sorted is not None:
             field, reverse = self._sorted
             known = [row for row in rows if getattr(row, field) is not None]
             known.sort(key=lambda row: _sortable(getattr(row, field)), reverse=reverse)
@@ -197,6 +205,7 @@ class BigTable(LineView):
         self._search = text.lower()
         count = len(self._rows)
         if not self._search:
+            self.refresh()
             return True
         for distance in range(1, count + 1):
             place = (self.cursor + step * distance) % count
