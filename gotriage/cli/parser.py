@@ -111,6 +111,13 @@ def _add_reading_commands(commands: _Commands[Parser]) -> None:
     show = _command(commands, "show", "one view's records")
     show.add_argument("view", nargs="?", metavar="VIEW", help="a view of `gotriage show --list`")
     show.add_argument("--list", action="store_true", help="list the views")
+    show.add_argument("--group", action="store_true", help="goroutines: one entry a distinct stack")
+    show.add_argument(
+        "--export",
+        choices=("debug2", "pprof", "folded"),
+        help="goroutines: as Go's own text, as a profile for go tool pprof, as folded stacks",
+    )
+    show.add_argument("-o", "--output", metavar="FILE", help="where --export writes; never overwrites")
     for parser in (check, show):
         parser.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")
         parser.add_argument("--from", dest="source", metavar="FILE", help="read a snapshot or recording instead")

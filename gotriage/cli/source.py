@@ -22,9 +22,11 @@ def with_session(
     sources: Collection[str] | None = None,
     *,
     rates: bool = True,
+    more: Callable[[Session, Link], None] | None = None,
 ) -> int:
     """Run `use` on the session: of the file of `--from`, else of the target's agent, in the unprivileged front.
 
+    `more` may ask the agent for more before that.
     `use` runs in another process than the caller when an agent is started; its return value is the exit status.
     """
     file = getattr(arguments, "source", None)
@@ -39,7 +41,10 @@ def with_session(
     from gotriage.agent.launcher import launch
 
     def front(link: Link) -> int:
-        return use(gather(link, arguments.seconds, sources, rates=rates))
+        session = gather(link, arguments.seconds, sources, rates=rates)
+        if more is not None:
+            more(session, link)
+        return use(session)
 
     return launch(spec, front, sources=sources)
 

@@ -32,6 +32,35 @@ NOWHERE = Frame("[stack not read]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+ENDS = "runtime.goexit"
+"""Lies below every goroutine's first function; Go's profiles leave it out (runtime/pprof/proto.go)."""
+CONTEXT = ("runtime.runFinalizers", "runtime.runCleanups")
+"""Shown always, from Go 1.27 on."""
+
+
+def as_printed(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The frames that Go's own traces show (runtime/traceback.go, showfuncinfo): of package runtime exported ones only.
+
+    A panic in the middle of a stack shows too. Where nothing is left, as for the runtime's own goroutines, all are.
+    """
+    shown = tuple(frame for number, frame in enumerate(frames) if _shows(frame.function, first=number == 0))
+    return shown or frames
+
+
+def _shows(function: str, *, first: bool) -> bool:
+    if (function == "runtime.gopanic" and not first) or function in CONTEXT:
+        return True
+    return "." in function and (not function.startswith("runtime.") or _exported(function[len("runtime.") :]))
+
+
+def _exported(name: str) -> bool:
+    """An exported function, or an exported method of an exported type (runtime/traceback.go, isExportedRuntime)."""
+    receiver, _, name = name.rpartition(".")
+    if receiver.startswith("(*") and receiver.endswith(")"):
+        receiver = receiver[2:-1]
+    return "A" <= name[:1] <= "Z" and (not receiver or "A" <= receiver[0] <= "Z")
+
+
 def _plain(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _CONTROL.sub("\ufffd", text)
 
@@ -71,7 +100,7 @@ def _frames_of(dump: Dump, one: Goroutine) -> Iterator[str]:
         yield UNAVAILABLE
         return
     stack = dump.stacks[one.stack]
-    for frame in stack.frames:
+    for frame in as_printed(stack.frames):
         yield f"{_printed(frame.function)}(...)"
         yield f"\t{_place(frame)}"
     if not stack.complete:
@@ -82,6 +111,8 @@ def _creator(dump: Dump, one: Goroutine) -> Iterator[str]:
     if one.created_by < 0:
         return
     site = dump.sites[one.created_by]
+    if not _shows(site.function, first=False) or one.id == 1:
+        return
     parent = f" in goroutine {one.created_by_id}" if one.created_by_id else ""
     yield f"created by {_printed(site.function)}{parent}"
     yield f"\t{_place(site)}"
@@ -112,7 +143,7 @@ def folded(dump: Dump, *, system: bool = True) -> Iterator[str]:
 
 def _stack_or_start(dump: Dump, group: Group) -> tuple[Frame, ...]:
     if group.stack >= 0:
-        return dump.stacks[group.stack].frames
+        return tuple(frame for frame in dump.stacks[group.stack].frames if frame.function != ENDS)
     return (dump.sites[group.start],) if group.start >= 0 else ()
 
 
@@ -205,7 +236,8 @@ class _Profile:
 def objects(dump: Dump, *, grouped: bool = False) -> Iterator[dict[str, Any]]:
     """One object a goroutine, by id; or with `grouped` one a distinct stack with `count` and the first `ids`.
 
-    Keys as `gotriage show goroutines --json` has them. What is not known is None; a stack that was not read is empty,
+    Keys as `gotriage show goroutines --json` has them; stacks are as Go prints them (`as_printed`).
+    What is not known is None; a stack that was not read is empty,
     and `stack_missing` says why.
     """
     if grouped:
@@ -226,7 +258,7 @@ def _shared(dump: Dump, one: Goroutine | Group) -> dict[str, Any]:
     return {
         "state": one.state,
         "wait_reason": one.wait_reason or None,
-        "stack": [place(frame) for frame in stack.frames] if stack is not None else [],
+        "stack": [place(frame) for frame in as_printed(stack.frames)] if stack is not None else [],
         "stack_complete": stack.complete if stack is not None else None,
         "stack_missing": None if stack is not None else ON_CPU,
         "created_by": place(dump.sites[one.created_by]) if one.created_by >= 0 else None,

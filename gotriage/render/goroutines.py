@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gotriage.goruntime import exports, report
 from gotriage.records.files import FileTable
 from gotriage.records.goroutines import Goroutine, GoroutineCounts, GoroutineGroup, Goroutines
-from gotriage.render import units
+from gotriage.render import text, units
 from gotriage.render.columns import Column
 
 if TYPE_CHECKING:
@@ -344,3 +344,55 @@ def lines(found: Sequence[GroupRow], now: datetime | None) -> list[dict[str, str
         }
         for row in found
     ]
+
+
+NUMBERS = ("count", "growth", "oldest")
+"""Columns that are right-aligned in text."""
+
+
+def table_text(session: Session, width: int | None = None) -> Iterator[str]:
+    """The rows at the cursor as a table, with the line above that sums them up."""
+    found = rows(session)
+    if not found:
+        return
+    yield summary(session)
+    cells = [[line[column.field] for column in COLUMNS] for line in lines(found, session.moment)]
+    sizes = [
+        max([len(column.title), *(text.cells_wide(line[place]) for line in cells)])
+        for place, column in enumerate(COLUMNS)
+    ]
+    if width is not None:
+        where = next(place for place, column in enumerate(COLUMNS) if column.field == "where")
+        sizes[where] = max(sizes[where] - max(sum(sizes) + 2 * (len(sizes) - 1) - width, 0), 12)
+    for line in [[column.title for column in COLUMNS], *cells]:
+        pieces = [
+            text.fit(cell, size, right=column.field in NUMBERS)
+            for cell, size, column in zip(line, sizes, COLUMNS, strict=True)
+        ]
+        yield "  ".join(pieces).rstrip()
+
+
+def stacks_text(session: Session) -> Iterator[str]:
+    """Every distinct stack with its count, the most goroutines first."""
+    record = session.latest(Goroutines)
+    if record is None:
+        return
+    yield summary(session)
+    now = session.moment
+    for group in sorted(record.rows, key=lambda group: -group.count):
+        yield ""
+        oldest = waited(group.since, group.since_source, now)
+        ids = ", ".join(map(str, group.ids[:5])) + (" ..." if group.count > 5 else "")
+        yield f"{group.count:,} [{state_of(group)}, oldest {oldest}]  goroutines {ids}"
+        if group.stack >= 0 and group.stack < len(record.stacks):
+            for frame in record.stacks[group.stack].frames:
+                if frame.function == exports.ENDS:
+                    continue
+                yield f"    {frame.function}"
+                yield f"        {frame.file}:{frame.line}"
+        else:
+            yield f"    stack not read, {exports.ON_CPU}; it began in {group.where or '?'}"
+        if 0 <= group.created_by < len(record.sites):
+            site = record.sites[group.created_by]
+            yield f"    created by {site.function}"
+            yield f"        {site.file}:{site.line}"

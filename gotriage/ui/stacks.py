@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage.goruntime.exports import ENDS
 from gotriage.host.sources import Sources
 from gotriage.records.text import clean
 from gotriage.render.goroutines import place, short
@@ -43,6 +44,8 @@ def stack_lines(
     """The innermost frame first; the first one of the program's own stands out, and quotes its line of code."""
     quoted = 0
     for number, frame in enumerate(frames):
+        if frame.function == ENDS:
+            continue
         own = user >= 0 and number >= user
         role = "strong" if number == user else ("" if own or user < 0 else "dim")
         yield frame_line(frame, role, width, item, indent)

@@ -41,12 +41,6 @@ def test_the_text_of_one_goroutine():
     block = next(block for block in "\n".join(exports.debug2(dump(1))).split("\n\n") if "goroutine 100" in block)
     assert block.splitlines() == [
         "goroutine 100 [chan receive, 1 minutes]:",
-        "runtime.gopark(...)",
-        "\t/usr/lib/go/src/runtime/proc.go:424",
-        "runtime.chanrecv(...)",
-        "\t/usr/lib/go/src/runtime/chan.go:664",
-        "runtime.chanrecv1(...)",
-        "\t/usr/lib/go/src/runtime/chan.go:506",
         "main.wait(...)",
         "\t/src/app/main.go:12",
         "main.(*Server).handle(...)",
@@ -93,6 +87,28 @@ def test_folded_stacks_add_up():
     assert not any("bgsweep" in line for line in exports.folded(dump(), system=False))
 
 
+def test_of_the_runtimes_frames_those_that_go_prints():
+    names = ["runtime.gopanic", "runtime.gopark", "main.f", "runtime.gopanic", "runtime.GC", "runtime.(*Func).Entry"]
+    names += ["runtime.(*mheap).Alloc", "runtime.Frames.next", "runtime.main", "runtime.goexit", "runtimex.f", "_cgo"]
+    shown = exports.as_printed(tuple(map(Frame, names)))
+    assert [f.function for f in shown] == [
+        "main.f",
+        "runtime.gopanic",
+        "runtime.GC",
+        "runtime.(*Func).Entry",
+        "runtimex.f",
+    ]
+    own = (Frame("runtime.gopark"), Frame("runtime.bgsweep"))
+    assert exports.as_printed(own) == own
+
+
+def test_what_lies_below_every_goroutine_is_left_out_of_profiles():
+    frames = (Frame("main.f"), Frame("runtime.goexit"))
+    made = Dump(1.0, 0.1, 1, stacks=(Stack(frames),), groups=(Group("k", "waiting", "select", 1, (1,), 0),))
+    assert list(exports.folded(made)) == ["main.f;[select] 1"]
+    assert b"goexit" not in gzip.decompress(exports.pprof(made))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [(0, "00"), (1, "01"), (300, "ac02"), (-1, "ff" * 9 + "01"), (1 << 63, "80" * 9 + "01")]
 )
@@ -137,11 +153,10 @@ def test_objects_have_the_contracts_keys():
     one = found[100]
     assert json.loads(json.dumps(one)) == one
     assert (one["state"], one["wait_reason"], one["wait_seconds"]) == ("waiting", "chan receive", 61.0)
-    assert one["stack"][0] == {
-        "function": "runtime.gopark",
-        "file": "/usr/lib/go/src/runtime/proc.go",
-        "line": 424,
-    }
+    assert one["stack"] == [
+        {"function": "main.wait", "file": "/src/app/main.go", "line": 12},
+        {"function": "main.(*Server).handle", "file": "/src/app/main.go", "line": 31},
+    ]
     assert one["created_by"] == {"function": "main.(*Server).serve", "file": "/src/app/main.go", "line": 88}
     assert one["created_by_id"] == 1
     assert one["waiting_on"] == 0xC000 + 100
@@ -155,6 +170,6 @@ def test_objects_have_the_contracts_keys():
 def test_grouped_objects_have_count_and_ids():
     first, *_ = exports.objects(dump(30), grouped=True)
     assert (first["count"], first["ids"]) == (30, list(range(100, 120)))
-    assert first["stack"][3]["function"] == "main.wait"
+    assert first["stack"][0]["function"] == "main.wait"
     assert first["created_by"]["function"] == "main.(*Server).serve"
     assert (first["count_before"], first["count_first"]) == (25, 2)
