@@ -87,7 +87,8 @@ def test_every_function_of_the_symbol_table(version, arch):
     binary, found = opened(version, arch)
     functions = found.functions
     wanted = symbols_of(binary)
-    names = {functions.entry(i): functions.name(i) for i in range(functions.count)}
+    # the symbol table has a full stop for the middle dot in names of local types
+    names = {functions.entry(i): functions.name(i).replace("·", ".") for i in range(functions.count)}
     missing = {address: name for address, name in wanted.items() if names.get(address) != name.removesuffix(".abi0")}
     # the linker's own marks at the ends of the code, and padding, are no functions
     assert not {n for n in missing.values() if n not in {"runtime.text", "runtime.etext"} and "." in n}
@@ -196,10 +197,10 @@ def test_heads():
         assert pclntab.header(wrong, 1000) is None
 
 
-def exercised(path):
+def exercised(path, with_file=True):
     """Everything that can be asked, of a file that may be damaged; the number of functions, None when refused."""
     try:
-        found = image.find(FileMemory(path))
+        found = image.find(FileMemory(path, with_file=with_file))
     except GotriageError as error:
         assert str(error)
         return None
@@ -263,7 +264,7 @@ def fuzzed(tmp_path, version, rounds, seed):
         else:
             mutated(data, rng, where[number % len(where)])
         path.write_bytes(data)
-        outcomes["read" if exercised(path) is not None else "refused"] += 1
+        outcomes["read" if exercised(path, with_file=number % 3 > 0) is not None else "refused"] += 1
     return outcomes
 
 
@@ -280,7 +281,7 @@ def test_damaged_tables_are_read_or_refused(tmp_path, version):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_many_damaged_tables(tmp_path, version):
-    assert fuzzed(tmp_path, version, 3000, 2)["read"] > 100
+    assert fuzzed(tmp_path, version, 1500, 2)["read"] > 100
 
 
 @pytest.mark.real
