@@ -16,6 +16,7 @@ from gotriage.records.stream import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
 
     from gotriage.host import Host
     from gotriage.host.container_logs import Place, Source
@@ -74,7 +75,7 @@ class ContainerLogCollector:
         self._source: Source | None = None
         self._searched = -SEARCH_EVERY
         self._state: LogSource | None = None
-        self._gap = ""
+        self._gap: Gap | None = None
         ref = target.container
         self._lines = Lines(_engine(ref.engine), ref.name or ref.id[:12]) if ref else None
         self.backend = "the engine's log files"
@@ -85,6 +86,8 @@ class ContainerLogCollector:
             return
         if self._source is None and clock.monotonic() - self._searched >= SEARCH_EVERY:
             yield from self._search(self._target.container.id)
+        if self._gap is not None:
+            yield self._gap  # a gap that a look does not name is over
         if self._source is None:
             return
         self._lines.add(self._source.newest(HISTORY) if self._source.fresh else self._source.more())
@@ -106,6 +109,7 @@ class ContainerLogCollector:
         if place is not None and place.driver == "" and not is_root():
             problem = "where the engine keeps the output is for root only"
         elif place is None or place.driver in ("journald", ""):
+            self._gap = None
             return  # the journal's collector reads it, or no engine keeps anything
         if self._source is not None:
             self.backend = self._source.backend
@@ -113,19 +117,7 @@ class ContainerLogCollector:
         if state != self._state:
             self._state = state
             yield LogState(at=now, collector="container_log", sources=(state,))
-        if problem != self._gap:
-            gap = problem or self._gap
-            self._gap = problem
-            denied = "ermission" in gap or "for root" in gap
-            yield Gap(
-                at=now,
-                source="container_log",
-                reason=gap,
-                lost="the container's output",
-                remedy="run with sudo" if denied else "",
-                permission=denied,
-                closed=not problem,
-            )
+        self._gap = _gap(now, problem) if problem else None
 
     def answer(self, request: Request) -> Iterator[Record]:
         """The history that a "logs" request asks for."""
@@ -148,6 +140,18 @@ class ContainerLogCollector:
         if self._source is not None:
             self._source.close()
             self._source = None
+
+
+def _gap(now: datetime, problem: str) -> Gap:
+    denied = "ermission" in problem or "for root" in problem
+    return Gap(
+        at=now,
+        source="container_log",
+        reason=problem,
+        lost="the container's output",
+        remedy="run with sudo" if denied else "",
+        permission=denied,
+    )
 
 
 def _engine(engine: str) -> str:

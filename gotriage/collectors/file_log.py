@@ -56,7 +56,7 @@ class FileLogCollector:
         self._searched = -SEARCH_EVERY
         self._sources: tuple[LogSource, ...] | None = None
         self._readers: dict[str, str] = {}
-        self._denied = ""
+        self._gap: Gap | None = None
         self._joiner = Joiner()
 
     def collect(self) -> Iterator[Record]:
@@ -64,6 +64,8 @@ class FileLogCollector:
         if clock.monotonic() - self._searched >= SEARCH_EVERY:
             self._searched = clock.monotonic()
             yield from self._search()
+        if self._gap is not None:
+            yield self._gap  # a gap that a look does not name is over
         now = clock.now()
         for identity in self._tails:
             self._read(identity, now)
@@ -144,19 +146,7 @@ class FileLogCollector:
         if self._sources != tuple(sources) and (sources or self._sources):
             self._sources = tuple(sources)
             yield LogState(at=now, collector="file_log", sources=self._sources)
-        if denied != self._denied:
-            reason, self._denied = denied or self._denied, denied
-            lost = "where standard output and error go"
-            remedy = "run with sudo"
-            yield Gap(
-                at=now,
-                source="file_log",
-                reason=reason,
-                lost=lost,
-                remedy=remedy,
-                permission=True,
-                closed=not denied,
-            )
+        self._gap = _denied(now, denied) if denied else None
 
     def _file_source(self, output: Output) -> LogSource:
         name = output.stream or "file"
@@ -218,6 +208,11 @@ class FileLogCollector:
         """Let go of the files, and remember how far they were read."""
         for identity in list(self._tails):
             self._leave(identity)
+
+
+def _denied(now: datetime, reason: str) -> Gap:
+    lost = "where standard output and error go"
+    return Gap(at=now, source="file_log", reason=reason, lost=lost, remedy="run with sudo", permission=True)
 
 
 def _by_time(line: LogLine) -> datetime:

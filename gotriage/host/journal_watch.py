@@ -54,7 +54,7 @@ class JournalWatch:
         self._dropped_at: datetime | None = None
         self._surveyed = 0.0
         self._state: LogState | None = None
-        self._unreadable = False
+        self._gap: Gap | None = None
         self._began = False
         self._places = {place.namespace: place for place in places(host)}
         self._cursors = cursors
@@ -79,8 +79,10 @@ class JournalWatch:
             yield LogLines(at=now, rows=tuple(lines))
             due = due or not self._sure or self._dropped > dropped
             self._sure = True
-        if due and self._sure:
+        if due:
             yield from self._survey(now)
+        if self._gap is not None:
+            yield self._gap  # a gap that a look does not name is over
 
     def _lines(self) -> list[LogLine]:
         found: list[Found] = []
@@ -165,12 +167,12 @@ class JournalWatch:
             oldest=None if oldest is None else time_of(oldest),
             boots=self._boots(),
         )
+        self._gap = _gap(now) if unreadable else None
+        if not self._sure:
+            return
         if self._state is None or (state.sources, state.boots) != (self._state.sources, self._state.boots):
             self._state = state
             yield state
-        if unreadable != self._unreadable:
-            self._unreadable = unreadable
-            yield self._gap(now, closed=not unreadable)
 
     def _boots(self) -> int | None:
         if self._state is not None and self._state.boots is not None:
@@ -179,19 +181,6 @@ class JournalWatch:
             return self._readers[""].boots()
         except OSError:
             return None
-
-    @staticmethod
-    def _gap(now: datetime, *, closed: bool) -> Gap:
-        reason = f"journal files may not be read by uid {os.geteuid()}"
-        return Gap(
-            at=now,
-            source="journal.files",
-            reason=reason,
-            lost="the lines that systemd's journal holds",
-            remedy=REMEDY_UNREADABLE,
-            permission=True,
-            closed=closed,
-        )
 
     def _source(self, place: Place, files: list[JournalFile]) -> LogSource:
         """The state of one journal; the gravest first, all in the detail."""
@@ -228,6 +217,17 @@ class JournalWatch:
         if damaged:
             names = ", ".join(f"{clean(file.path.rpartition('/')[2], 80)}: {file.damage}" for file in damaged[:3])
             yield "damaged", f"{len(damaged)} of {len(files)} files are damaged ({names})", REMEDY_DAMAGED
+
+
+def _gap(now: datetime) -> Gap:
+    return Gap(
+        at=now,
+        source="journal.files",
+        reason=f"journal files may not be read by uid {os.geteuid()}",
+        lost="the lines that systemd's journal holds",
+        remedy=REMEDY_UNREADABLE,
+        permission=True,
+    )
 
 
 def _by_time(found: Found) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage.records.environment import Environment
+from gotriage.records.logs import LogLines, LogSource
 from gotriage.records.stream import Heartbeat
 from gotriage.render import units
+from gotriage.session.logs import log_state
 from gotriage.ui.spans import PageLine, labelled
 
 if TYPE_CHECKING:
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     from gotriage.catalog import View
     from gotriage.records.base import Why
-    from gotriage.records.stream import Gap
+    from gotriage.records.stream import CollectorState, Gap
     from gotriage.ui.front import Front
     from gotriage.ui.spans import Span, Spans
 
@@ -38,7 +41,10 @@ def nothing_page(front: Front, view: View, width: int) -> list[PageLine]:
     for gap in gaps:
         lines += gap_lines(view.title, gap, width)
         lines.append(PageLine())
-    if not gaps:
+    if gaps:
+        if view.table is LogLines:
+            lines += _places(front, view, width)
+    else:
         lines += _waiting(front, view, width)
     return lines
 
@@ -70,11 +76,15 @@ def _waiting(front: Front, view: View, width: int) -> Iterator[PageLine]:
             for spans in labelled("reason", target.reason, width, indent=4, column=11):
                 yield PageLine(spans)
         return
+    states = _states(front, view)
+    if view.table is LogLines and all(state is not None and _has_looked(state) for state in states.values()):
+        yield PageLine((("– ", "dim"), (view.title, "strong"), (f"   {_no_lines(front)}", "")))
+        yield PageLine()
+        yield from _places(front, view, width)
+        return
     yield PageLine((("– ", "dim"), (view.title, "strong"), ("   looking …", "dim")))
     yield PageLine()
-    beat = front.session.latest(Heartbeat)
-    for name in view.sources:
-        state = beat.collectors.get(name) if beat is not None else None
+    for name, state in states.items():
         if state is None:
             yield PageLine((("    ", ""), (f"{name:<14}", "label"), ("not started", "dim")))
         elif state.last is None:
@@ -82,6 +92,58 @@ def _waiting(front: Front, view: View, width: int) -> Iterator[PageLine]:
         else:
             text = f"looked at {units.clock(state.last)}, nothing to report"
             yield PageLine((("    ", ""), (f"{name:<14}", "label"), (text, "dim")))
+
+
+def _states(front: Front, view: View) -> dict[str, CollectorState | None]:
+    """What each source of a view is doing, as the last heartbeat says; None when it was not started."""
+    beat = front.session.latest(Heartbeat)
+    return {name: beat.collectors.get(name) if beat is not None else None for name in view.sources}
+
+
+def _has_looked(state: CollectorState) -> bool:
+    return state.last is not None or state.state in ("off", "failed")
+
+
+# -- a log without a line
+
+
+def _no_lines(front: Front) -> str:
+    """Why there is no line: nothing of what was found can be read, or nothing has been written."""
+    state = log_state(front.session)
+    found = state.sources if state is not None else ()
+    if found and all(source.state in ("unreadable", "none") for source in found):
+        return "nothing that the target writes can be read here"
+    return "nothing logged so far"
+
+
+def _places(front: Front, view: View, width: int) -> Iterator[PageLine]:
+    """Where the output goes, and how each place fares that was found."""
+    given = front.session.latest(Environment)
+    state = log_state(front.session)
+    found = state.sources if state is not None else ()
+    told = {source.name for source in found}
+    rows = [
+        (LogSource(name=name, where=stream.goes_to), "")
+        for stream in (given.streams if given is not None else ())
+        if (name := _STREAMS.get(stream.fd, "")) and name not in told
+    ]
+    rows += [(source, "warning" if source.state != "ok" else "") for source in found]
+    for source, role in rows:
+        text = ": ".join(part for part in (source.where, source.detail) if part) or source.state
+        for spans in labelled(source.name, text, width, role=role, indent=4, column=_COLUMN):
+            yield PageLine(spans)
+        if source.remedy:
+            for spans in labelled("", f"→ {source.remedy}", width, role="accent", indent=4, column=_COLUMN):
+                yield PageLine(spans)
+    for name, looked in _states(front, view).items():
+        if looked is not None and looked.last is not None and not any(name == row[0].name for row in rows):
+            text = f"looked at {units.clock(looked.last)}"
+            for spans in labelled(name, text, width, role="dim", indent=4, column=_COLUMN):
+                yield PageLine(spans)
+
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+_COLUMN = 15
 
 
 def note(front: Front, sources: Sequence[str], width: int) -> Spans:

@@ -7,24 +7,37 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from gotriage.collectors import file_log
 from gotriage.collectors.file_log import FileLogCollector
+from gotriage.errors import NotPermitted
 from gotriage.host import Host
 from gotriage.records.logs import LogLine, LogLines, LogState
-from gotriage.records.stream import Request
+from gotriage.records.stream import Gap, Heartbeat, Request
 from gotriage.records.target import TargetSpec
+from gotriage.session.stream import Decoder
 from gotriage.target.model import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from gotriage.host.outputs import Output
 
     from tests.lab.process import Running
     from tests.lab.systemd import Lab
 
 pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+
+
+def decode(line: bytes) -> object:
+    """One record of a stream."""
+    assert line, "the stream ended"
+    return Decoder().decode(line)
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +167,45 @@ def test_a_pipe_says_whose_it_is():
     source = next(source for source in states[-1].sources if source.name == "stdout")
     assert source.state == "unreadable"
     assert f"sleep ({reader.pid})" in source.detail
+
+
+def test_what_may_not_be_read_stays_said(service: Callable[..., Running]):
+    running = service("svc", "-tick=100ms")
+    words = [sys.executable, "-m", "gotriage", "agent", "--pid", str(running.pid)]
+    env = {"PATH": os.environ["PATH"], "HOME": "/", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", env=env, user=65534, group=65534, extra_groups=[]
+    ) as agent:
+        gaps, beats = [], 0
+        while beats < 4:
+            record = decode(agent.stdout.readline())
+            if isinstance(record, Gap) and record.source == "file_log":
+                gaps.append(record)
+            beats += isinstance(record, Heartbeat) and bool(gaps)
+        agent.stdin.close()
+        agent.stdout.read()
+    assert [gap.closed for gap in gaps] == [False]
+    assert gaps[0].permission
+    assert gaps[0].remedy == "run with sudo"
+
+
+def test_a_gap_ends_when_it_can_be_read_again(monkeypatch: pytest.MonkeyPatch):
+    refused = True
+
+    def listed(*_: object) -> list[Output]:
+        if refused:
+            raise NotPermitted("/proc/1/fd: Permission denied")
+        return []
+
+    monkeypatch.setattr(file_log, "outputs", listed)
+    found = collector(os.getpid())
+    for _ in range(3):
+        (gap,) = found.collect()
+        assert isinstance(gap, Gap)
+        assert not gap.closed
+    refused = False
+    found._searched = float("-inf")
+    assert list(found.collect()) == []
 
 
 def test_a_units_output_in_a_file(sdlab: Lab, unit: Callable[..., str]):
