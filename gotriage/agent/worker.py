@@ -88,6 +88,7 @@ class Worker:
         self._state: State = "waiting"
         self._last: datetime | None = None
         self._took: float | None = None
+        self._looks = 0
         self._begun: float | None = None
         self._waited = 0.0
         self._writing: float | None = None
@@ -174,8 +175,8 @@ class Worker:
             return RETRY
         if self._failures:
             return float(min(RETRY, max(self.interval, 0.5) * 2 ** min(self._failures, 8)))
-        if LogLines in self.source.records or self._took is None:
-            return self.interval
+        if LogLines in self.source.records or self._took is None or self._looks < 2:
+            return self.interval  # the first look has to find its way, and says little about the next
         return max(self.interval, min(SHARE * self._took, LONGEST))
 
     def _renew(self) -> None:
@@ -183,7 +184,7 @@ class Worker:
         self._drop()
         self._generation = self._target.generation
         self._previous.clear()
-        self._failures = 0
+        self._failures = self._looks = 0
 
     def _drop(self) -> None:
         try:
@@ -229,6 +230,7 @@ class Worker:
         for record in self._backends.collect():
             self._emit(record)
         self._gaps.end()
+        self._looks += 1
         now = clock.now()
         self._last = now.replace(microsecond=now.microsecond // 1000 * 1000)
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.goroutines import Goroutines
+from gotriage.records.stream import Reply
 from gotriage.render import units
 from gotriage.render.goroutines import growth, peers, place, rows, short, state_of, waited
-from gotriage.ui.spans import PageLine, cut, cut_spans, fit, labelled
+from gotriage.ui.spans import PageLine, cut, cut_spans, fit, labelled, wrap
 from gotriage.ui.stacks import first_own, stack_lines
 from gotriage.ui.wait_pages import cycle_lines, object_of, object_page, waits_on
 
@@ -297,10 +298,16 @@ def cpu_stack_lines(taken: CpuStacks, row: CpuStack, width: int) -> Iterator[Pag
     yield from stack_lines(row.frames[:FRAMES], first_own(row.frames), width, item, complete=row.complete)
 
 
-def cpu_page(front: Front, width: int) -> Iterator[PageLine]:
-    """All stacks of the last request."""
+def cpu_page(front: Front, width: int, number: int | None = None) -> Iterator[PageLine]:
+    """All stacks of request `number`, or of the last one that was answered."""
+    reply = next((reply for reply in front.session.series(Reply) if reply.id == number), None)
+    if reply is not None and reply.error:
+        yield PageLine((("The threads were not stopped.", "strong"),))
+        for part in wrap(reply.error, width - 2):
+            yield PageLine((("  ", ""), (part, "warning")))
+        return
     taken = front.session.latest(CpuStacks)
-    if taken is None:
+    if taken is None or (number is not None and reply is None):
         yield PageLine((("asked; the answer is on its way", "dim"),))
         return
     longest = max((row.stopped_seconds for row in taken.rows), default=0.0)

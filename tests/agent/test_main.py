@@ -151,7 +151,9 @@ def test_a_flood_waits_for_its_reader_and_is_not_late():
 
 def test_dear_sources_look_less_often():
     looks = worker.Worker(row("dear", "Same", every=1.0), Host(), None, None)
-    looks._took = 0.5
+    looks._took, looks._looks = 0.5, 1
+    assert looks._pause() == 1.0  # the first one had to find its way
+    looks._looks = 2
     assert looks._pause() == 10.0
     looks._took = 0.001
     assert looks._pause() == 1.0

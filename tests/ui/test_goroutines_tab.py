@@ -18,7 +18,7 @@ from gotriage.records.goroutines import (
     Stack,
     WaitObject,
 )
-from gotriage.records.stream import Gap
+from gotriage.records.stream import Gap, Reply
 from gotriage.render.goroutines import rows, short
 from gotriage.session.store import Session
 from gotriage.ui.goroutine_pages import open_item
@@ -134,7 +134,10 @@ class FakeLink:
         return 1
 
 
-def test_a_stop_is_asked_for_first_with_its_cost():
+@pytest.mark.parametrize(
+    ("error", "words"), [("", "stopped for 71µs"), ("ptrace: not permitted", "ptrace: not permitted")]
+)
+def test_a_stop_is_asked_for_first_with_its_cost(error, words):
     front = made.front()
     link = FakeLink()
 
@@ -148,14 +151,19 @@ def test_a_stop_is_asked_for_first_with_its_cost():
         after_no = list(link.asked)
         await pilot.press("x", "y")
         await pilot.pause()
-        return question, after_no, text(app)
+        asked = text(app)
+        front.session.feed(Reply(at=front.session.last, id=1, ok=error == "", error=error))
+        app.screen.arrived(Reply)
+        await pilot.pause()
+        return question, after_no, asked, text(app)
 
-    question, after_no, answer = drive(front, use)
+    question, after_no, asked, answer = drive(front, use)
+    assert "the answer is on its way" in asked
     assert "At the last look 8 were on a CPU" in question
     assert "under 0.3 ms each" in question
     assert after_no == []
     assert link.asked == [("stacks", ("goroutines",))]
-    assert "stopped for 71µs" in answer
+    assert words in answer
 
 
 def test_the_stack_that_a_stop_gave_stands_on_the_goroutines_page():

@@ -224,15 +224,14 @@ class GoroutinesTab(TableTab):
 
     def _stop_and_show(self) -> None:
         if self.front.link is not None:
-            self.front.link.request("stacks", ("goroutines",))
-        self._show_stacks()
+            self._show_stacks(self.front.link.request("stacks", ("goroutines",)))
 
-    def _show_stacks(self) -> None:
+    def _show_stacks(self, number: int | None = None) -> None:
         self.app.push_screen(
             DrillScreen(
                 self.front,
                 (self.view.title, "on a CPU"),
-                lambda width: list(cpu_page(self.front, width)),
+                lambda width: list(cpu_page(self.front, width, number)),
                 lambda item: open_item(self.front, item),
             )
         )
