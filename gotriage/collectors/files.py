@@ -157,7 +157,7 @@ class TableCollector:
     def _sockets(self, look: fds.Look) -> tuple[Table, str]:
         """All sockets of the target: what the child brought, then what every namespace of the target still has."""
         wanted = descriptors.sockets_in(look.listings)
-        found: Table = dict(look.sockets)
+        found = look.sockets
         if look.extra is not None:
             found |= unpacked(look.extra, wanted - found.keys())
         trouble = ""

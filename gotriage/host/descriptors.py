@@ -6,8 +6,8 @@ import heapq
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import TYPE_CHECKING, Final, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError
 from gotriage.host import socktables
@@ -29,7 +29,6 @@ MAX_NAMESPACES: Final = 8
 """Network namespaces of one target whose sockets are looked for."""
 MAX_PIPES: Final = 512
 """Pipes whose partners are looked for."""
-K = TypeVar("K", str, tuple[str, str])
 DELETED: Final = " (deleted)"
 MAX_NAME: Final = 4096
 
@@ -77,7 +76,7 @@ def inode_of(link: str) -> int | None:
 
 
 def sockets_in(listings: Iterable[Listing]) -> set[int]:
-    """The inodes of all sockets."""
+    """The inodes of all sockets that are no rows yet."""
     found: set[int] = set()
     for listing in listings:
         for entry in listing.entries:
@@ -97,7 +96,7 @@ def namespace(host: Host, pid: int) -> str:
 
 
 def rows(host: Host, listing: Listing, joined: Joined) -> list[OpenFile]:
-    """One row a descriptor, in the order of the listing."""
+    """One row a descriptor, in ascending order."""
     found: list[OpenFile] = []
     names: dict[str, str] = {}
     pid, sockets, asked = listing.pid, joined.sockets, 0
@@ -121,7 +120,7 @@ def rows(host: Host, listing: Listing, joined: Joined) -> list[OpenFile]:
             state=state, local=local, peer=peer, recv_queue=recv, send_queue=send,
         )  # fmt: skip
         found.append(row)
-    return found
+    return sorted([*listing.rows, *found], key=attrgetter("fd")) if listing.rows else found
 
 
 def _stray(host: Host, pid: int, fd: int, *, ask: bool) -> Socket:
@@ -234,17 +233,24 @@ def _partner(pid: int, inode: int | None, mode: str, known: Pipes) -> str:
 
 def tally(sockets: Iterable[Socket], top: int) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Sockets by "protocol state", and of each state those by remote address, the `top` largest, largest first."""
-    sockets = list(sockets)
-    states = Counter(map(itemgetter(0, 1), sockets))
-    peers: dict[str, list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for protocol, state, _, peer, _, _ in sockets:
-        if peer and protocol != "unix":
-            peers.setdefault(state, []).append(peer)
-    by_state = {f"{protocol} {state}".rstrip(): number for (protocol, state), number in _largest(states, len(states))}
-    return by_state, {state: dict(_largest(Counter(far), top)) for state, far in peers.items()}
+        try:
+            groups[protocol, state].append(peer)
+        except KeyError:
+            groups[protocol, state] = [peer]
+    by_state = sorted(groups, key=lambda key: (-len(groups[key]), key))
+    peers: dict[str, Counter[str]] = {}
+    for (protocol, state), far in groups.items():
+        if protocol != "unix":
+            peers.setdefault(state, Counter()).update(filter(None, far))
+    return (
+        {f"{protocol} {state}".rstrip(): len(groups[protocol, state]) for protocol, state in by_state},
+        {state: dict(_largest(found, top)) for state, found in peers.items() if found},
+    )
 
 
-def _largest(counts: Counter[K], top: int) -> list[tuple[K, int]]:
+def _largest(counts: Counter[str], top: int) -> list[tuple[str, int]]:
     """The largest counts, equal ones in the order of their keys."""
     least = heapq.nlargest(top, counts.values())[-1] if counts else 0
     larger = [(key, number) for key, number in counts.items() if number > least]

@@ -20,6 +20,8 @@ from gotriage.host import bpf, btf
 from gotriage.host.bpf import FP, R0, R1, R2, R3, R6, R7, R8, R9, Program
 from gotriage.host.fdread import NO_STAT, mode
 from gotriage.host.sockdiag import STATES, Hosts, Table
+from gotriage.records.files import OpenFile
+from gotriage.records.text import clean
 
 if TYPE_CHECKING:
     from gotriage.host import Host
@@ -37,7 +39,7 @@ SOCK: Final = struct.Struct("=IIIHxxIIII16s16s")
 WHOLE: Final = struct.Struct("=IIII8xQ8x4xI IIIHxxIII4x16s16s")
 """The record of a socket, both together, without what sockets do not have."""
 SWAP: Final = sys.byteorder == "little"
-S_IFMT, S_IFSOCK, TCP = 0o170000, 0o140000, 6
+S_IFMT, S_IFSOCK, S_IFREG, TCP = 0o170000, 0o140000, 0o100000, 6
 HEAD_AT, SOCK_AT, PATH_AT = -112, -64, -512
 PATH_SIZE: Final = 400
 """Longest path that is told; longer ones are read from /proc."""
@@ -189,8 +191,10 @@ def _queues(code: Program, types: Btf) -> None:
 
 @dataclass(slots=True)
 class Found:
-    """The descriptors of one process: numbers, entries, and the Internet sockets among them by inode."""
+    """The descriptors of one process: rows of regular files and of Internet sockets, numbers and entries of all others,
+    and the Internet sockets by inode."""
 
+    rows: list[OpenFile] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     sockets: Table = field(default_factory=dict)
@@ -219,66 +223,106 @@ def read(host: Host, pid: int, limit: int) -> Found | None:
         data = bpf.run_iterator(loaded, pid)
     except (GotriageError, OSError):
         return None
-    return parse(data, limit) if data else None
+    return parse(pid, data, limit) if data else None
 
 
-def parse(data: bytes, limit: int) -> Found:
+def parse(pid: int, data: bytes, limit: int) -> Found:
     """The records of the program. A second table of descriptors (a thread with its own) ends the list."""
-    found, at, last = Found(), 0, -1
-    hosts: dict[int, _Hosts] = {family: _Hosts(family) for family in (socket.AF_INET, socket.AF_INET6)}
-    modes = _Modes()
-    while at + HEAD.size <= len(data) and len(found.numbers) < limit:
-        fd, closing, flags, st_mode, offset, inode, size, links, length = HEAD.unpack_from(data, at)
-        if fd <= last:
-            break
-        if st_mode & S_IFMT == S_IFSOCK and not length:
-            taken = _sockets(memoryview(data)[at:], limit, found, hosts, modes)
-            if not taken:
+    runs = _Runs(pid, data, limit)
+    while runs.others() and runs.sockets():
+        pass
+    return runs.found
+
+
+class _Runs:
+    """The records in turn: runs of sockets, which all take the same number of bytes, and runs of everything else."""
+
+    def __init__(self, pid: int, data: bytes, limit: int) -> None:
+        self.found = Found()
+        self._pid, self._data, self._left = pid, data, limit
+        self._at, self._last = 0, -1
+        self._view = memoryview(data)
+        self._hosts: dict[int, _Hosts] = {family: _Hosts(family) for family in (socket.AF_INET, socket.AF_INET6)}
+        self._modes, self._paths = _Modes(), _Paths()
+
+    def others(self) -> bool:
+        """Records up to the next socket, and whether there is one. A regular file is a row at once."""
+        pid, data, at, last, left, more = self._pid, self._data, self._at, self._last, self._left, False
+        found, modes, paths, unpack, end = self.found, self._modes, self._paths, HEAD.unpack_from, len(self._data)
+        while at + HEAD.size <= end and left > 0:
+            fd, closing, flags, st_mode, offset, inode, size, links, length = unpack(data, at)
+            kind = st_mode & S_IFMT
+            if fd <= last or (kind == S_IFSOCK and not length):
+                more = fd > last
                 break
-            at += taken
-            last = found.numbers[-1]
-            continue
-        last = fd
-        start = at + HEAD.size
-        at = start + length
-        link = data[start : at - 1].decode("utf-8", "surrogateescape") if length else ""
-        if not link or "pidfd" in link[:20]:
-            found.incomplete.append(len(found.entries))
-        facts = (st_mode, size, inode, links) if link[:1] == "/" else NO_STAT
-        found.numbers.append(fd)
-        found.entries.append((link, (modes[flags, closing], offset, None), facts) if link else "")
-    return found
+            last = fd
+            left -= 1
+            start = at + HEAD.size
+            at = start + length
+            link, name = paths[data[start : at - 1]] if length else ("", "")
+            mode = modes[flags, closing]
+            if name and kind == S_IFREG:
+                found.rows.append(
+                    OpenFile(pid=pid, fd=fd, type="file", name=name, inode=inode, mode=mode, offset=offset, size=size)
+                )
+                continue
+            if not link or "pidfd" in link[:20]:
+                found.incomplete.append(len(found.entries))
+            facts = (st_mode, size, inode, links) if link[:1] == "/" else NO_STAT
+            found.numbers.append(fd)
+            found.entries.append((link, (mode, offset, None), facts) if link else "")
+        self._at, self._last, self._left = at, last, left
+        return more
+
+    def sockets(self) -> bool:
+        """Sockets up to the next other record; False when it is cut. Those of no Internet are left to sock_diag."""
+        pid, at, last, modes, found = self._pid, self._at, self._last, self._modes, self.found
+        many, table, add, done = (
+            min((len(self._data) - at) // WHOLE.size, self._left),
+            found.sockets,
+            found.rows.append,
+            0,
+        )
+        family, hosts, before, mode = 0, None, -1, ""
+        for (
+            fd, closing, flags, st_mode, inode, length, kind, protocol, state, dport, sport, recv, send, source, target
+        ) in WHOLE.iter_unpack(self._view[at : at + many * WHOLE.size]):  # fmt: skip
+            if st_mode & S_IFMT != S_IFSOCK or length or fd <= last:
+                break
+            last = fd
+            done += 1
+            if (now := flags << 1 | closing) != before:
+                before, mode = now, modes[flags, closing]
+            if kind != family:
+                family, hosts = kind, self._hosts.get(kind)
+            if hosts is None:
+                found.numbers.append(fd)
+                found.entries.append((inode, mode))
+                continue
+            port = (dport >> 8 | (dport & 0xFF) << 8) if SWAP else dport
+            local = f"{hosts[source]}:{sport}" if sport else ""
+            peer = f"{hosts[target]}:{port}" if port or state == 1 else ""
+            name, word = hosts.tcp, _STATES[state & 0xFF]
+            unread, unsent = recv, send
+            if protocol != TCP:
+                name, unread, unsent = hosts.protocols.get(protocol, "ip"), None, None
+            table[inode] = (name, word, local, peer, unread, unsent)
+            row = OpenFile(
+                pid=pid, fd=fd, type="socket", name=local or f"socket:[{inode}]", inode=inode, mode=mode, protocol=name,
+                state=word, local=local, peer=peer, recv_queue=unread, send_queue=unsent,
+            )  # fmt: skip
+            add(row)
+        self._at, self._last, self._left = at + done * WHOLE.size, last, self._left - done
+        return done > 0
 
 
-def _sockets(data: memoryview, limit: int, found: Found, hosts: dict[int, _Hosts], modes: _Modes) -> int:
-    """A run of sockets; how many bytes it takes, 0 when the first is cut. Other families are left to sock_diag."""
-    many = min(len(data) // WHOLE.size, limit - len(found.numbers))
-    numbers, entries, table, done = found.numbers, found.entries, found.sockets, 0
-    last, family, names, before, letters = numbers[-1] if numbers else -1, 0, None, None, ""
-    for (
-        fd, closing, flags, st_mode, inode, length, kind, protocol, state, dport, sport, recv, send, source, target
-    ) in WHOLE.iter_unpack(data[: many * WHOLE.size]):  # fmt: skip
-        if st_mode & S_IFMT != S_IFSOCK or length or fd <= last:
-            break
-        if (now := flags << 1 | closing) != before:
-            before, letters = now, modes[flags, closing]
-        if kind != family:
-            family, names = kind, hosts.get(kind)
-        done += 1
-        last = fd
-        numbers.append(fd)
-        entries.append((inode, letters))
-        if names is None:
-            continue
-        port = (dport >> 8 | (dport & 0xFF) << 8) if SWAP else dport
-        local = f"{names[source]}:{sport}" if sport else ""
-        peer = f"{names[target]}:{port}" if port or state == 1 else ""
-        if protocol == TCP:
-            table[inode] = (names.tcp, _STATES[state & 0xFF], local, peer, recv, send)
-        else:
-            name = names.protocols.get(protocol, "ip")
-            table[inode] = (name, _STATES[state & 0xFF], local, peer, None, None)
-    return done * WHOLE.size
+class _Paths(dict[bytes, tuple[str, str]]):
+    """What the kernel calls a file, as text, and its name in a row; "" where more than the link must be looked at."""
+
+    def __missing__(self, raw: bytes) -> tuple[str, str]:
+        link = raw.decode("utf-8", "surrogateescape")
+        found = self[raw] = link, clean(link) if link[:1] == "/" and link[-1] != ")" else ""
+        return found
 
 
 class _Modes(dict[tuple[int, int], str]):

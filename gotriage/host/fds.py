@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gotriage.host import Host
     from gotriage.host.sockdiag import Table
+    from gotriage.records.files import OpenFile
 
 ITERATE_FROM: Final = 4000
 """A process with so many descriptors or more is read by `host.fditer` where the kernel and our rights let us."""
@@ -69,7 +70,7 @@ def count(host: Host, pid: int, *, checked: bool = False) -> int:
 
 @dataclass(slots=True)
 class Listing:
-    """The descriptors of one process in ascending order; `omitted` more lay beyond the bound."""
+    """The descriptors of one process in ascending order, but for `rows`; `omitted` more lay beyond the bound."""
 
     pid: int
     numbers: list[int]
@@ -77,6 +78,8 @@ class Listing:
     """The numbers as text."""
     entries: list[Entry] = field(default_factory=list)
     omitted: int = 0
+    rows: list[OpenFile] = field(default_factory=list)
+    """Descriptors of which all is known already; not among the numbers and entries."""
 
 
 @dataclass(slots=True)
@@ -112,8 +115,11 @@ def look(
             continue
         listing, sockets = found
         result.listings.append(listing)
-        result.sockets |= sockets
-        limit -= len(listing.numbers)
+        if result.sockets:
+            result.sockets.update(sockets)
+        else:
+            result.sockets = sockets
+        limit -= len(listing.rows) + len(listing.numbers)
     for start in range(0, len(rest), BATCH):
         begun = len(result.listings)
         _look(host, rest[start : start + BATCH], limit, remote, extra if start == 0 else None, result)
@@ -132,7 +138,8 @@ def _iterated(host: Host, pid: int, limit: int) -> tuple[Listing, Table] | None:
     found = fditer.read(host, pid, limit) if number >= ITERATE_FROM else None
     if found is None:
         return None
-    listing = Listing(pid, found.numbers, [], found.entries, max(0, number - len(found.numbers)))
+    seen = len(found.rows) + len(found.numbers)
+    listing = Listing(pid, found.numbers, [], found.entries, max(0, number - seen), found.rows)
     places = found.incomplete[:ITERATE_FROM]
     try:
         with ExitStack() as stack:

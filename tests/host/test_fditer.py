@@ -11,6 +11,7 @@ from gotriage.errors import MissingFacility
 from gotriage.host import Host, bpf, fditer
 from gotriage.host.btf import Btf
 from gotriage.host.fditer import HEAD, SOCK, parse
+from gotriage.records.files import OpenFile
 
 
 def head(fd, mode, *, closing=0, flags=2, offset=0, inode=1, size=0, links=1, length=0):
@@ -33,6 +34,11 @@ def sock(fd, inode, family=socket.AF_INET, protocol=6, state=1, local=("127.0.0.
     )
 
 
+def numbers(found):
+    """All descriptors, those that are rows at once and the others."""
+    return sorted([row.fd for row in found.rows] + found.numbers)
+
+
 def test_files_and_sockets_in_order():
     data = (
         file(0, "/dev/null", 0o020666)
@@ -43,12 +49,24 @@ def test_files_and_sockets_in_order():
         + sock(5, 103, family=socket.AF_INET6, local=("::1", 443), peer=("2001:db8::1", 5), protocol=17)
         + file(7, "anon_inode:[eventpoll]", 0o600)
         + sock(9, 104, state=10, peer=("0.0.0.0", 0))
+        + file(10, "/x\x1b\udcff", size=7, offset=3, flags=0, inode=8)
     )
-    found = parse(data, 100)
-    assert found.numbers == [0, 1, 2, 3, 4, 5, 7, 9]
+    found = parse(70, data, 100)
+    assert numbers(found) == [0, 1, 2, 3, 4, 5, 7, 9, 10]
+    assert found.numbers == [0, 1, 4, 7]
     assert found.entries[1] == ("/x\udcff (deleted)", ("wac", 5, None), (0o100644, 7, 1, 0))
-    assert found.entries[2:6] == [(100, "rw"), (101, "rwc"), (102, "rw"), (103, "rw")]
-    assert found.entries[6][2] == (None,) * 4
+    assert found.entries[2] == (102, "rw")
+    assert found.entries[3][2] == (None,) * 4
+    assert [(row.pid, row.inode, row.mode) for row in found.rows[:3]] == [
+        (70, 100, "rw"),
+        (70, 101, "rwc"),
+        (70, 103, "rw"),
+    ]
+    assert found.rows[0] == OpenFile(
+        pid=70, fd=2, type="socket", name="127.0.0.1:80", inode=100, mode="rw", protocol="tcp", state="ESTABLISHED",
+        local="127.0.0.1:80", peer="10.0.0.9:81", recv_queue=3, send_queue=4,
+    )  # fmt: skip
+    assert found.rows[4] == OpenFile(pid=70, fd=10, type="file", name="/x␛�", inode=8, mode="r", offset=3, size=7)
     assert found.sockets == {
         100: ("tcp", "ESTABLISHED", "127.0.0.1:80", "10.0.0.9:81", 3, 4),
         101: ("tcp", "CLOSE_WAIT", "127.0.0.1:80", "10.0.0.9:81", 3, 4),
@@ -59,32 +77,35 @@ def test_files_and_sockets_in_order():
 
 
 def test_what_proc_has_to_complete():
-    found = parse(head(3, 0o100644) + file(4, "anon_inode:[pidfd]", 0o600), 100)
+    found = parse(7, head(3, 0o100644) + file(4, "anon_inode:[pidfd]", 0o600), 100)
     assert found.incomplete == [0, 1]
     assert found.entries[0] == ""
 
 
 def test_a_thread_with_a_table_of_its_own_is_not_mixed_in():
-    assert parse(file(0, "/a") + sock(5, 1) + sock(6, 2) + file(0, "/b") + file(9, "/c"), 100).numbers == [0, 5, 6]
-    assert parse(file(0, "/a") + sock(5, 1) + sock(5, 2), 100).numbers == [0, 5]
+    again = file(0, "/a") + sock(5, 1) + sock(6, 2) + file(0, "/b") + file(9, "/c")
+    assert numbers(parse(7, again, 100)) == [0, 5, 6]
+    assert numbers(parse(7, file(0, "/a") + sock(5, 1) + sock(5, 2), 100)) == [0, 5]
 
 
 def test_the_bound():
-    assert len(parse(b"".join(file(fd, "/a") for fd in range(50)), 7).numbers) == 7
-    assert len(parse(b"".join(sock(fd, fd) for fd in range(50)), 7).numbers) == 7
+    assert numbers(parse(7, b"".join(file(fd, "/a") for fd in range(50)), 7)) == list(range(7))
+    assert numbers(parse(7, b"".join(sock(fd, fd) for fd in range(50)), 7)) == list(range(7))
+    mixed = b"".join(sock(fd, fd) if fd % 5 else file(fd, "/a") for fd in range(50))
+    assert [numbers(parse(7, mixed, left)) for left in range(9)] == [list(range(left)) for left in range(9)]
 
 
 def test_cut_and_flipped_records():
     whole = file(0, "/a") + sock(1, 100) + sock(2, 101) + file(3, "pipe:[1]", 0o010600) + sock(4, 1)
     rng = random.Random(3)
     for size in range(len(whole)):
-        found = parse(whole[:size], 100)
+        found = parse(7, whole[:size], 100)
         assert len(found.numbers) == len(found.entries)
     for _ in range(3000):
         broken = bytearray(whole)
         for _ in range(rng.randrange(1, 6)):
             broken[rng.randrange(len(broken))] = rng.randrange(256)
-        found = parse(bytes(broken), 100)
+        found = parse(7, bytes(broken), 100)
         assert len(found.numbers) == len(found.entries)
 
 
