@@ -279,7 +279,7 @@ VIEWS: tuple[View, ...] = (
             Column("full_in", "FULL IN", "seconds", 7),
             Column("scope", "SET BY", "text", 10),
             Column("subject", "FOR", "text", 0),
-            Column("fix", "RAISE WITH", "text", 40, wide=True),
+            Column("fix", "RAISE WITH", "text", 0, wide=True, weight=3),
         ),
         command="cat /proc/{pid}/limits",
     ),

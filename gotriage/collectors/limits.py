@@ -17,6 +17,7 @@ from gotriage.records.base import Why
 from gotriage.records.limits import Limit, LimitTable
 from gotriage.records.stream import Gap
 from gotriage.records.text import clean
+from gotriage.records.trend import growth as lasting_growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,10 @@ WINDOW = 60.0
 """Seconds over which growth is measured."""
 LEAST_WINDOW, LEAST_SAMPLES = 8.0, 5
 """Growth is not told from less: a line through two points is noise."""
+PROJECTED_FROM = (12.0, 24.0, 48.0)
+"""Windows, seconds, in the shortest of which a growth that lasts is sought: only from such a one is the end told."""
+FARTHEST = 86_400.0
+"""Seconds: an end that lies further away than a day cannot be told from a minute."""
 SELDOM = 10.0
 """Seconds between two looks at what is dear: a scan of all processes, a read of all mappings."""
 ROOT = Why("permission denied", "run gotriage as root (sudo)", permission=True)
@@ -84,6 +89,14 @@ def growth_of(samples: Sequence[tuple[float, float]]) -> float | None:
     middle_v = sum(v for _, v in samples) / count
     spread = sum((t - middle_t) ** 2 for t, _ in samples)
     return sum((t - middle_t) * (v - middle_v) for t, v in samples) / spread if spread else None
+
+
+def full_in(samples: Sequence[tuple[float, float]], growth: float, limit: float | None) -> float | None:
+    """Seconds until the limit is reached at that growth; None for one that does not last: ups and downs have no end."""
+    if limit is None or growth <= 0 or lasting_growth(samples, samples[-1][0], PROJECTED_FROM, 0.0) is None:
+        return None
+    left = max(0.0, (limit - samples[-1][1]) / growth)
+    return left if left <= FARTHEST else None
 
 
 def fullness(row: Limit) -> tuple[float, float]:
@@ -147,9 +160,7 @@ class LimitCollector:
         growth = growth_of(samples)
         if growth is None:
             return row
-        left = row.soft - row.used if row.soft is not None else None
-        full_in = max(0.0, left / growth) if left is not None and growth > 0 else None
-        return msgspec.structs.replace(row, growth=round(growth, 6), full_in=full_in)
+        return msgspec.structs.replace(row, growth=round(growth, 6), full_in=full_in(samples, growth, row.soft))
 
     def _now_and_then(self, name: str, look: Callable[[], float]) -> float | None:
         """A dear number, measured anew every SELDOM seconds."""

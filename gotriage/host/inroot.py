@@ -13,6 +13,7 @@ import os
 import stat as stat_module
 import struct
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gotriage.errors import MissingFacility
@@ -156,6 +157,16 @@ class InRoot:
         if base != "/" and seen.startswith(base.rstrip("/") + "/"):
             return seen[len(base.rstrip("/")) :]
         return seen
+
+    def mount(self, path: str) -> int | None:
+        """The id of the mount that holds what the path leads to (mnt_id of proc_pid_fdinfo(5)); None when not told."""
+        fd = _openat2(self._dirfd, path, os.O_PATH)
+        try:
+            with Path(f"/proc/self/fdinfo/{fd}").open("rb") as file:
+                words = next((line.split() for line in file if line.startswith(b"mnt_id:")), [])
+            return int(words[1]) if len(words) == 2 else None
+        finally:
+            os.close(fd)
 
     def statvfs(self, path: str) -> os.statvfs_result:
         """Blocks, inodes and mount flags of the file system that holds the path."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gotriage.host import Host
 
 MOST_PIDS = 50_000
+SAME = 10_000
+"""Two file systems that differ by less than this part of their size are one that is seen twice."""
 _SIZES = {
     "Max address space": "VmSize",
     "Max data size": "VmData",
@@ -133,20 +135,30 @@ def file_systems(host: Host, pid: int) -> list[FileSystem]:
     Raises OSError or NotPermitted when the target's root may not be entered.
     """
     with InRoot(host.proc.path(pid, "root")) as root:
-        found: dict[int, FileSystem] = {}
-        seen_before: set[tuple[int, int]] = set()
+        found: list[FileSystem] = []
+        seen: set[tuple[str, int | None]] = set()
         for path in _places(host, pid):
             try:
-                device = root.stat(path).st_dev
-                if device in found or (seen := _measure(root, path)) is None:
+                # A file on an overlay has the device of its layer: the mount is the same all the same.
+                names = {("device", root.stat(path).st_dev), ("mount", root.mount(path))}
+                if names & seen or (measured := _measure(root, path)) is None:
                     continue
-                # A bind mount through an overlay is another device with the same blocks.
-                if (seen.used_bytes, seen.room_bytes) not in seen_before:
-                    found[device] = seen
-                seen_before.add((seen.used_bytes, seen.room_bytes))
             except OSError:
                 continue
-        return list(found.values())
+            seen |= names - {("mount", None)}
+            if not any(_alike(measured, other) for other in found):
+                found.append(measured)
+        return found
+
+
+def _alike(one: FileSystem, other: FileSystem) -> bool:
+    """A bind mount through an overlay is another device and mount with the same blocks; a write lies between looks."""
+    size, room = one.used_bytes + one.room_bytes, one.room_bytes
+    return (
+        abs(size - other.used_bytes - other.room_bytes) <= size // SAME
+        and abs(room - other.room_bytes) <= size // SAME
+        and one.read_only == other.read_only
+    )
 
 
 def _places(host: Host, pid: int) -> Iterable[str]:

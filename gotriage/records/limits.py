@@ -15,7 +15,8 @@ class Limit(Row, frozen=True, kw_only=True):
         scope: who sets it.
         unit: "count", "bytes", "seconds", "cores", "microseconds" (RLIMIT_RTTIME) or "priority" (RLIMIT_NICE).
         growth: change of `used` per second over the last minute, None until measured.
-        full_in: seconds to the limit at that growth, None when it does not grow.
+        full_in: seconds to the limit at that growth; None when it does not grow, goes up and down, or would take more
+            than a day.
         fix: the exact line that raises it.
         unknown: why `used` is None.
     """

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gotriage.render.columns import Column
 
 UNLIMITED = "no limit"
+LEAST_GROWTH = 0.5
+"""A minute, in the unit of the value: less is noise, and would read "+0"."""
 
 _READERS: dict[str, Callable[[Any], str]] = {
     "count": units.count,
@@ -63,7 +65,7 @@ def _own(row: object, field: str, value: float | None) -> str:
         return units.UNKNOWN
     read = _OWN_UNITS.get(getattr(row, "unit", ""), units.count)
     if field == "growth":
-        return f"{'+' if value > 0 else ''}{read(value * 60)}/m" if value else "0"
+        return f"{'+' if value > 0 else ''}{read(value * 60)}/m" if abs(value * 60) >= LEAST_GROWTH else "0"
     return read(value)
 
 

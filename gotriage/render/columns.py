@@ -19,7 +19,8 @@ class Column:
         title: the heading, short.
         unit: how the value reads (`render.units`); numbers are right-aligned. "value" is in the unit that the row's own
             `unit` field names; "log" is a whole log line, its fields with it.
-        width: cells at 80 columns; 0 takes what is left (one column a table).
+        width: cells at 80 columns; 0 takes what is left.
+        weight: share of what is left, where several columns take it.
         wide: shown only where the terminal is wider than 120 columns.
     """
 
@@ -28,6 +29,7 @@ class Column:
     unit: Unit = "text"
     width: int = 0
     wide: bool = False
+    weight: int = 1
 
     @property
     def right(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.records.environment import Access
 from gotriage.records.findings import Fine
-from gotriage.records.units import clock, count
+from gotriage.records.units import clock, count, counted
 from gotriage.rules import remedies
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def own_files(evidence: Evidence) -> Iterator[Claim]:
     if problems or said:
         return
     if access is not None:
-        yield Fine(ID, f"{count(access.checked)} own paths accessible")
+        yield Fine(ID, f"{counted(access.checked, 'own path')} accessible")
     elif evidence.running:
         yield evidence.unknown(ID, "access")
 
@@ -67,7 +67,7 @@ def _problem(evidence: Evidence, problem: AccessProblem, lines: list[LogLine], n
         told.append(f"given as {problem.source}" if problem.source != "working directory" else "working directory")
     told += _counted(lines)
     if number > MOST:
-        told.append(f"{count(number)} paths in all")
+        told.append(f"{counted(number, 'path')} in all")
     return evidence.finding(
         ID,
         "warning",

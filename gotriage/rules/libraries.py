@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.records.findings import Fine
 from gotriage.records.libraries import Libraries
-from gotriage.records.units import count
+from gotriage.records.units import count, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def _fine(found: Libraries) -> str:
     if found.linkage.startswith("static"):
         return "linked statically"
     number = sum(row.depth > 0 for row in found.rows)
-    return f"{count(number)} libraries found" if number else "needs no libraries"
+    return f"{counted(number, 'library', 'libraries')} found" if number else "needs no libraries"
 
 
 def _later(evidence: Evidence) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.records.findings import Finding, Fine, Severity, Unknown
 from gotriage.records.logs import OomKill
 from gotriage.records.process import CgroupSample, ProcessSample
-from gotriage.records.units import clock, count, seconds, share, size, timestamp
+from gotriage.records.units import clock, count, counted, seconds, share, size, timestamp
 from gotriage.rules import remedies
 from gotriage.rules.trend import growth
 
@@ -111,7 +111,7 @@ def _circumstances(sample: CgroupSample, limit: int) -> Iterator[str]:
         cache = sample.memory_bytes - sample.memory_working_set_bytes + (sample.memory_active_file_bytes or 0)
         yield f"{size(sample.memory_bytes)} with file cache, of which {size(cache)} can be dropped and is left out"
     if sample.limit_hits:
-        yield f"the limit was hit {count(sample.limit_hits)} times so far"
+        yield f"the limit was hit {counted(sample.limit_hits, 'time')} so far"
     if sample.memory_pressure is not None and sample.memory_pressure.full_avg10:
         yield f"all its tasks waited for memory {sample.memory_pressure.full_avg10:.0f} % of the last 10 s"
 

@@ -19,7 +19,7 @@ from gotriage.records.exits import exit_words
 from gotriage.records.findings import Fine, Severity
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.target import Event
-from gotriage.records.units import clock, count, seconds
+from gotriage.records.units import clock, count, counted, seconds
 from gotriage.rules import lastwords, remedies
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def crash_loop(evidence: Evidence) -> Iterator[Claim]:
         return
     window = seconds(evidence.limit(LOOP, "seconds"))
     number = seen.recent if seen.recent >= evidence.limit(LOOP, "critical") or seen.total is None else seen.total
-    title = f"restarted {count(number)} times" + (f" in {window}" if number == seen.recent else "")
+    title = f"restarted {counted(number, 'time')}" + (f" in {window}" if number == seen.recent else "")
     if seen.gave_up:
         title = f"given up after {count(max(number, seen.total or 0))} restarts"
     elif seen.now:

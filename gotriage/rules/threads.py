@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.records.findings import Fine, Severity
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
-from gotriage.records.units import count, per_minute, seconds, share
+from gotriage.records.units import count, counted, per_minute, seconds, share
 from gotriage.rules import golook, remedies
 from gotriage.rules.trend import growth
 
@@ -53,7 +53,7 @@ def threads(evidence: Evidence) -> Iterator[Claim]:
         yield evidence.unknown(ID, "process", sample.unknown.get("threads") if sample else None)
         return
     found = _near_limit(evidence, sample) or _too_many(evidence, sample)
-    yield found or Fine(ID, f"{count(sample.threads)} threads")
+    yield found or Fine(ID, counted(sample.threads, "thread"))
 
 
 def _near_limit(evidence: Evidence, sample: ProcessSample) -> Finding | None:
@@ -80,7 +80,7 @@ def _near_limit(evidence: Evidence, sample: ProcessSample) -> Finding | None:
         severity,
         f"{count(used)} of {count(cgroup.pids_limit)} tasks allowed ({share(level)}): new threads fail at the limit",
         evidence=(
-            f"{count(sample.threads)} threads in {count(sample.processes)} processes of the target",
+            f"{counted(sample.threads, 'thread')} in {counted(sample.processes, 'process')} of the target",
             f"pids.max is set at {cgroup.pids_limit_path or 'its cgroup'}; beyond it clone(2) fails with EAGAIN",
         ),
         fix=f"{now if name else ''}for good: {for_good}",

@@ -28,12 +28,16 @@ def why_down(state: UnitState, load_error: str = "") -> str:
     if state.condition_result is False:
         details.append("a condition of the unit is not met")
     if gave_up(state):
-        details.append(f"restarted {state.n_restarts} times, then start request repeated too quickly")
+        details.append(f"restarted {_times(state)}, then start request repeated too quickly")
     elif state.sub_state == "auto-restart":
-        details.append(f"restarted {state.n_restarts} times, the next start is due")
+        details.append(f"restarted {_times(state)}, the next start is due")
     if state.triggered_by and state.active_state == "inactive":
         details.append(f"started by {', '.join(state.triggered_by[:3])}")
     return words + (": " + "; ".join(details) if details else "")
+
+
+def _times(state: UnitState) -> str:
+    return "once" if state.n_restarts == 1 else f"{state.n_restarts} times"
 
 
 def gave_up(state: UnitState) -> bool:

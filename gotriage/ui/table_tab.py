@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from gotriage.render import units
 from gotriage.render.cells import cell
 from gotriage.ui.detail import row_page
 from gotriage.ui.spans import PageLine
@@ -68,7 +69,7 @@ class TableTab(Tab):
 
     def summary(self, record: Record, width: int) -> Spans:  # noqa: ARG002  # the shape that views fill in
         """One line that sums the table up."""
-        return ((f"{self.table.counts[1]:,} rows", "dim"),)
+        return ((units.counted(self.table.counts[1], "row"), "dim"),)
 
     def key(self, row: object) -> Hashable:
         """What names a row from one look to the next."""

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from gotriage.collectors import limits
-from gotriage.collectors.limits import LimitCollector, fullness, growth_of, roomier
+from gotriage.collectors.limits import LimitCollector, full_in, fullness, growth_of, roomier
 from gotriage.host import Host
 from gotriage.records.limits import Limit, LimitTable
 from gotriage.records.target import TargetSpec
@@ -35,6 +35,24 @@ def test_growth_is_the_slope_of_the_last_minute():
 )
 def test_growth_is_not_told_from_too_little(samples):
     assert growth_of(samples) is None
+
+
+def test_what_goes_up_and_down_has_no_end():
+    """Tasks of a whole machine: the line through a minute of them rises by chance."""
+    jitter = [3, 9, 1, 8, 2, 7, 4, 9, 3, 8, 5, 9, 2, 8, 6, 9, 4, 9, 5, 9, 7, 8, 6, 9, 8, 9, 5, 9, 7, 9]
+    samples = [(n * 2.0, 700.0 + value) for n, value in enumerate(jitter)]
+    growth = growth_of(samples)
+    assert growth is not None
+    assert growth > 0
+    assert full_in(samples, growth, 4_194_304) is None
+
+
+def test_a_growth_that_lasts_has_an_end_unless_it_is_far_away():
+    samples = line(100, 0.5, 31, step=2.0)
+    assert full_in(samples, 0.5, 190) == pytest.approx((190 - 130) / 0.5)
+    assert full_in(samples, 0.5, 1_000_000) is None
+    assert full_in(samples, 0.5, None) is None
+    assert full_in(line(100, -1, 31, step=2.0), -1.0, 190) is None
 
 
 def test_the_nearest_to_exhaustion_comes_first():

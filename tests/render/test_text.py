@@ -57,6 +57,13 @@ def rows():
     ]
 
 
+def test_a_growth_that_rounds_to_nothing_has_no_sign():
+    column = Column("growth", "GROWTH", "value")
+    slow = Limit(name="x", scope="rlimit", used=5, growth=0.004)
+    assert cell(slow, column) == "0"
+    assert cell(Limit(name="x", scope="rlimit", used=5, growth=-0.6), column) == "-36/m"
+
+
 def test_a_table_reads_in_the_units_of_its_rows():
     view = catalog.view("limits")
     lines = list(text.table(rows(), view.columns))

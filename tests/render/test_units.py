@@ -66,3 +66,19 @@ def test_counts_and_rates():
 
 def test_times_are_local(monkeypatch):
     assert len(units.clock(datetime(2026, 11, 23, 20, 0, tzinfo=UTC))) == 8
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ((1, "thread"), "1 thread"),
+        ((0, "thread"), "0 threads"),
+        ((1021, "thread"), "1,021 threads"),
+        ((2, "process"), "2 processes"),
+        ((1, "library", "libraries"), "1 library"),
+        ((2, "library", "libraries"), "2 libraries"),
+        ((None, "thread"), "– threads"),
+    ],
+)
+def test_things_are_counted_in_words(given, text):
+    assert units.counted(*given) == text

@@ -69,7 +69,7 @@ def test_a_missing_symbol_version(running):
 
 def test_linking_that_is_in_order(running):
     linked(running, Library(name="libc.so.6", depth=1, path="/lib/libc.so.6"))
-    assert running.fine("missing-library").text == "1 libraries found"
+    assert running.fine("missing-library").text == "1 library found"
     running.add(Libraries, executable="/app", linkage="static")
     assert running.fine("missing-library").text == "linked statically"
 

@@ -41,7 +41,7 @@ def test_units():
     looped = unit(exec_main_code=1, exec_main_status=2, restart="always", n_restarts=4, start_limit_burst=5)
     assert why_down(looped).endswith("restarted 4 times, then start request repeated too quickly")
     waiting = unit(active_state="activating", sub_state="auto-restart", n_restarts=1)
-    assert why_down(waiting).endswith("restarted 1 times, the next start is due")
+    assert why_down(waiting).endswith("restarted once, the next start is due")
     assert why_down(unit(load_state="masked")) == "masked"
     assert why_down(unit(load_state="bad-setting"), "Exec format error") == (
         "the unit file has errors: Exec format error"

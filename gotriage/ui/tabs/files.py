@@ -41,7 +41,11 @@ class FilesTab(TableTab):
             share = counts.fullest / counts.soft_limit if counts.soft_limit else None
             role = severity(share)
             limit = f" of {units.count(counts.soft_limit)}" if counts.soft_limit else ""
-            spans.append((f"{units.count(counts.fullest)}{limit}", "strong" if role == "plot" else role))
+            others = counts.total is not None and counts.total != counts.fullest
+            where = f" in pid {counts.fullest_pid}" if others and counts.fullest_pid is not None else ""
+            spans.append((f"{units.count(counts.fullest)}{limit}{where}", "strong" if role == "plot" else role))
+            if others:  # the types are those of all processes
+                spans.append((f"  {units.count(counts.total)} in all processes:", ""))
             for kind, count in sorted(counts.by_type.items(), key=lambda entry: -entry[1]):
                 spans.append((f"  {kind} {count:,}", "dim"))
         assert isinstance(record, FileTable)

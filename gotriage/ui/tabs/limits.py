@@ -30,6 +30,11 @@ def use(limit: Limit) -> float | None:
     return limit.used / limit.soft
 
 
+def own(limit: Limit) -> bool:
+    """Whether it is the target that fills it: what the whole machine shares grows by others too."""
+    return limit.scope in ("rlimit", "systemd", "cgroup") or limit.subject.startswith("pid ")
+
+
 class LimitsTab(TableTab):
     """The table, with what is near its limit in colour and named above it."""
 
@@ -41,10 +46,10 @@ class LimitsTab(TableTab):
         rows = [row for row in self.rows(record) if isinstance(row, Limit)]
         near = [row for row in rows if (use(row) or 0) >= 0.8]
         if not near:
-            full = [row for row in rows if row.full_in is not None]
+            full = [row for row in rows if row.full_in is not None and own(row)]
             soon = min(full, key=lambda row: row.full_in or 0.0, default=None)
             first = f", {soon.name} first, in {units.seconds(soon.full_in)} at this rate" if soon is not None else ""
-            return ((f"{len(rows)} limits, none above 80 %{first}", "dim"),)
+            return ((f"{units.counted(len(rows), 'limit')}, none above 80 %{first}", "dim"),)
         spans: list[tuple[str, str]] = []
         for row in near:
             full_in = f", full in {units.seconds(row.full_in)}" if row.full_in is not None else ""

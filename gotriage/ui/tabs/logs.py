@@ -204,9 +204,9 @@ class LogsTab(Tab):
         logs, view = self.front.session.logs, self._view
         spans: list[Span] = [(" ", "")]
         if self.has_class("-alike"):
-            spans.append((f"{len(self.alike.groups):,} kinds of line", "strong"))
+            spans.append((units.counted(len(self.alike.groups), "kind of line", "kinds of line"), "strong"))
         else:
-            spans.append((f"{len(view):,} line{'s' if len(view) != 1 else ''}", "strong"))
+            spans.append((units.counted(len(view), "line"), "strong"))
         if not view.filter.trivial:
             spans += [(f" of {len(logs):,}  ", "dim"), (str(view.filter), "warning")]
         seen, all_lines = view.searched

@@ -43,15 +43,23 @@ def fitting(columns: Sequence[Column], total: int, spare: Sequence[str] = (), le
 
 
 def widths(columns: Sequence[Column], total: int) -> list[int]:
-    """Cells of each column: its own width; the open one (0) takes what is left, at least eight."""
+    """Cells of each column: its own width; open ones (0) take what is left, by their weight."""
     gaps = GAP * max(len(columns) - 1, 0)
     fixed = sum(column.width for column in columns)
     left = max(total - gaps - fixed, 0)
     if not any(column.width == 0 for column in columns):
         return [columns[0].width + min(left, 24), *[column.width for column in columns[1:]]]
+    opened = [column for column in columns if column.width == 0]
+    if len(opened) > 1:
+        return _by_weight(columns, left)
     if left > 90:  # a very wide terminal: the other text columns may have some of it
         return _shared(columns, left)
     return [column.width or left for column in columns]
+
+
+def _by_weight(columns: Sequence[Column], left: int) -> list[int]:
+    total = sum(column.weight for column in columns if column.width == 0)
+    return [column.width or left * column.weight // total for column in columns]
 
 
 def _shared(columns: Sequence[Column], left: int) -> list[int]:
