@@ -79,7 +79,7 @@ def _too_many(evidence: Evidence, now: int, quota: float | None, cpus: int | Non
     told = [f"GOMAXPROCS is {now}: so many goroutines run at once; {allowed}"]
     if by_quota:
         told.append(f"the cgroup was throttled in {share(throttled)} of the last periods")
-        told.append(_why(evidence))
+        told.append(_why(evidence, now, cpus))
     value = f"GOMAXPROCS={fits}"
     fix = remedies.keep(
         evidence, line=f"Environment={value}", option=f"-e {value}", otherwise=f"{value} in its environment"
@@ -99,11 +99,13 @@ def _throttled(evidence: Evidence) -> float:
     return ((known[-1].throttled_periods or 0) - (known[0].throttled_periods or 0)) / periods if periods > 0 else 0.0
 
 
-def _why(evidence: Evidence) -> str:
+def _why(evidence: Evidence, now: int, cpus: int | None) -> str:
     go = evidence.target.go if evidence.target is not None else None
     match = re.match(r"go(\d+)\.(\d+)", go.version) if go is not None else None
     if go is None or match is None:
         return ""
+    if cpus is not None and now > cpus:
+        return f"the machine has {count(cpus)} CPUs: GOMAXPROCS is set by hand"
     if (int(match[1]), int(match[2])) < SEES_QUOTA:
         return f"{go.version} takes the machine's CPUs and does not see the quota; Go 1.25 does"
     return f"{go.version} would follow the quota: GOMAXPROCS is set by hand, or GODEBUG has containermaxprocs=0"
