@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.target.model import Target
 
+ROOT: Final = "run gotriage as root (sudo)"
 PAUSE: Final = 30.0
 """Seconds without a question after the engine did not answer."""
 _LOST: Final = {
@@ -56,8 +57,14 @@ class ContainerCollector:
         state, problem = self._look(known)
         if problem:
             lost = _LOST.get(state.source if state else "cgroup", "")
+            denied = problem.endswith(engine_api.DENIED)
             yield Gap(
-                at=clock.now(), source="container.engine", reason=problem, lost=lost, remedy=_remedy(known.engine)
+                at=clock.now(),
+                source="container.engine",
+                reason=problem,
+                lost=lost,
+                remedy=ROOT if denied else _remedy(known.engine),
+                permission=denied,
             )
         if state is not None:
             self.backend = {"api": "engine API", "files": "state files", "cgroup": "cgroup"}.get(state.source, "")
@@ -73,6 +80,7 @@ class ContainerCollector:
             state, problem = self._once(known, endpoint)
             if state is not None and state.source == "api":
                 return state, ""
+        problem = problem or next(iter(engine_api.refused(self._host, known.engine)), "")
         state, gone = self._once(known, None)
         if state is None:
             return None, problem or gone

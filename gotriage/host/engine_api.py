@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import socket
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -31,11 +32,16 @@ MAX_BODY: Final = 16 * 1024 * 1024
 MAX_USERS: Final = 50
 SEARCH_EVERY: Final = 10.0
 TIMEOUT: Final = 2.0
+DENIED: Final = "permission denied"
 DAEMONS: Final = {"docker": "dockerd", "podman": "podman"}
 
 
 class EngineSilent(MissingFacility):
     """The engine does not run, hangs, or answers with an error; the text says which."""
+
+
+class EngineRefused(EngineSilent):
+    """The engine's socket is not for us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,21 @@ class Endpoint:
 
 
 def endpoints(host: Host) -> list[Endpoint]:
-    """The sockets that exist: the system's engines, then users' own."""
+    """The sockets that exist, as far as we may look: the system's engines, then users' own."""
+    return [endpoint for endpoint in _places(host) if _seen(endpoint.path)]
+
+
+def refused(host: Host, engine: str = "") -> list[str]:
+    """The sockets that may be there, in folders that we may not look into; of one engine when it is named."""
+    return [
+        f"{endpoint.engine}: {endpoint.path}: {DENIED}"
+        for endpoint in _places(host)
+        if engine in ("", endpoint.engine) and _seen(endpoint.path) is None
+    ]
+
+
+def _places(host: Host) -> list[Endpoint]:
+    """Where the engines' sockets would be."""
     wanted = [("docker", "/run/docker.sock"), ("podman", "/run/podman/podman.sock")]
     try:
         users = sorted(name for name in os.listdir(host.at("/run/user")) if name.isascii() and name.isdigit())
@@ -55,7 +75,17 @@ def endpoints(host: Host) -> list[Endpoint]:
         users = []
     for uid in users[:MAX_USERS]:
         wanted += [("docker", f"/run/user/{uid}/docker.sock"), ("podman", f"/run/user/{uid}/podman/podman.sock")]
-    return [Endpoint(engine, host.at(path)) for engine, path in wanted if host.at(path).is_socket()]
+    return [Endpoint(engine, host.at(path)) for engine, path in wanted]
+
+
+def _seen(path: Path) -> bool | None:
+    """Whether the path is a socket; None when we may not look."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except PermissionError:
+        return None
+    except OSError:
+        return False
 
 
 def running(host: Host, engines: Iterable[str]) -> dict[str, int]:
@@ -162,7 +192,7 @@ def fetch(endpoint: Endpoint, path: str, timeout: float = TIMEOUT) -> bytes:
     except TimeoutError as error:
         raise EngineSilent(f"{who} does not answer within {timeout:.1f} s") from error
     except PermissionError as error:
-        raise EngineSilent(f"{who}: permission denied; run gotriage as root (sudo)") from error
+        raise EngineRefused(f"{who}: {DENIED}") from error
     except (OSError, http.client.HTTPException) as error:
         raise EngineSilent(f"{who}: {clean(str(error), 200) or type(error).__name__}") from error
     finally:

@@ -52,6 +52,24 @@ def containers(host: Host, *, skip: frozenset[str] = frozenset(), only: str = ""
     return [state for state in found if only in ("", state.id)]
 
 
+def refused(host: Host) -> list[str]:
+    """The folders of state files that are there and that we may not look into."""
+    try:
+        root = InRoot(str(host.view))
+    except OSError:
+        return []
+    found = []
+    with root:
+        for folder in (DOCKER, STORAGE, *TASKS, LXC):
+            try:
+                root.names(folder, 1)
+            except PermissionError:
+                found.append(f"{folder}: permission denied")
+            except OSError:
+                continue
+    return found
+
+
 def _docker(root: InRoot, only: str) -> Iterator[ContainerState]:
     for name in [only] if only else _names(root, DOCKER):
         if not _ID.match(name):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.errors import GotriageError, NoSuchTarget
 from gotriage.host import cgroup_names, clock, engine_api, engine_files
 from gotriage.host.cgroup_tree import CgroupTree, group_of
-from gotriage.host.engine_api import Daemons, Endpoint, EngineSilent
+from gotriage.host.engine_api import Daemons, Endpoint, EngineRefused, EngineSilent
 from gotriage.records.service import ContainerState
 
 if TYPE_CHECKING:
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All containers that are known here, each once, and what was silent and why."""
+    """All containers that are known here, each once, what was silent and why, and where we may not look."""
 
     containers: tuple[ContainerState, ...] = ()
     silent: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     """Container id to the endpoint that told of it."""
 
 
 def survey(host: Host, deadline: Deadline) -> Survey:
     """Ask everybody, within the deadline; never raises."""
-    answers, silent = _ask_all(host, deadline)
+    answers, silent, refused = _ask_all(host, deadline)
     found: dict[str, ContainerState] = {}
     endpoints: dict[str, Endpoint] = {}
     for endpoint, states in answers:
@@ -47,7 +48,8 @@ def survey(host: Host, deadline: Deadline) -> Survey:
         found.setdefault(state.id, state)
     for state in from_cgroups(host):
         found.setdefault(state.id, state)
-    return Survey(tuple(found.values()), tuple(silent), endpoints)
+    refused += engine_api.refused(host) + engine_files.refused(host)
+    return Survey(tuple(found.values()), tuple(silent), tuple(refused), endpoints)
 
 
 MAX_ASKED: Final = 8
@@ -56,29 +58,34 @@ HEX_ID: Final = 64
 """Length of the ids of docker, podman and CRI."""
 
 
-def _ask_all(host: Host, deadline: Deadline) -> tuple[list[tuple[Endpoint, list[ContainerState]]], list[str]]:
+def _ask_all(
+    host: Host, deadline: Deadline
+) -> tuple[list[tuple[Endpoint, list[ContainerState]]], list[str], list[str]]:
+    """The answers, who was silent and why, and who refused."""
     asked = engine_api.endpoints(host)[:MAX_ASKED]
     alive = engine_api.running(host, {endpoint.engine for endpoint in asked})
     silent = [engine_api.off(engine) for engine in dict.fromkeys(e.engine for e in asked if e.engine not in alive)]
     asked = [endpoint for endpoint in asked if endpoint.engine in alive]
     if not asked:
-        return [], silent
+        return [], silent, []
     timeout = deadline.left(engine_api.TIMEOUT)
     pool = ThreadPoolExecutor(len(asked), thread_name_prefix="engine")
     tasks = {pool.submit(engine_api.containers, endpoint, timeout): endpoint for endpoint in asked}
     done, late = wait(tasks, timeout + 0.1)
     pool.shutdown(wait=False, cancel_futures=True)
-    answers = []
+    answers, refused = [], []
     for task in done:
         error = task.exception()
         if error is None:
             answers.append((tasks[task], task.result()))
+        elif isinstance(error, EngineRefused):
+            refused.append(str(error))
         elif isinstance(error, GotriageError):
             silent.append(str(error))
         else:
             raise error
     silent += [f"{tasks[task].engine}: {tasks[task].path} does not answer in time" for task in late]
-    return sorted(answers, key=lambda answer: asked.index(answer[0])), silent
+    return sorted(answers, key=lambda answer: asked.index(answer[0])), silent, refused
 
 
 def look(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gotriage.errors import AmbiguousTarget, GotriageError, NoSuchTarget, UsageError
+from gotriage.errors import AmbiguousTarget, GotriageError, NoSuchTarget, NotPermitted, UsageError
 from gotriage.host import engine_api, engine_parse, engines
 from gotriage.host.pidns import PidView
 from gotriage.records.text import clean
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 
 MAX_REFERENCE: Final = 600
 MAX_LISTED: Final = 8
+MAX_REFUSED: Final = 2
 _HEX: Final = re.compile(r"^[0-9a-f]+$")
 _SCHEME: Final = re.compile(r"^(docker|podman|containerd|cri-o|lxc|nspawn)://(.+)$")
 
 
 def attach(spec: TargetSpec, host: Host, deadline: Deadline) -> Target:
-    """The container of that reference. Raises UsageError, NoSuchTarget, AmbiguousTarget."""
+    """The container of that reference. Raises UsageError, NoSuchTarget, AmbiguousTarget, NotPermitted."""
     reference = spec.value.strip()
     if not reference or len(reference) > MAX_REFERENCE:
         raise UsageError("--container: give an id, a unique prefix, a name, or NAMESPACE/POD[/CONTAINER]")
@@ -41,7 +43,7 @@ def attach(spec: TargetSpec, host: Host, deadline: Deadline) -> Target:
         try:
             state = engine_api.inspect(endpoint, state.id, deadline.left(engine_api.TIMEOUT))
         except GotriageError as error:
-            seen = engines.Survey(seen.containers, (*seen.silent, str(error)), seen.endpoints)
+            seen = replace(seen, silent=(*seen.silent, str(error)))
     follower = ContainerFollower(host, state, endpoint, view, by_name=reference.lstrip("/") == state.name)
     target = Target(spec, host, name=state.name or state.id[:12], follower=follower)
     target.container = ContainerRef(state.engine, state.id, state.name)
@@ -58,14 +60,18 @@ def _pinned(target: Target, follower: ContainerFollower, seen: Survey) -> None:
             target.unit, target.user_uid = follower.unit_of(sighting.pid)
         except GotriageError as error:
             target.reason = str(error)
-    if seen.silent and follower.state.source != "api":
+    unheard = (*seen.silent, *seen.refused[:MAX_REFUSED])
+    if unheard and follower.state.source != "api":
         told = {"files": "its state files", "cgroup": "its cgroup alone"}.get(follower.state.source, "the cgroup")
-        target.pending.append(event("note", f"{'; '.join(seen.silent)}: the container is known from {told}"))
+        target.pending.append(event("note", f"{'; '.join(unheard)}: the container is known from {told}"))
     target.pids = follower.members(target)
 
 
 def chosen(reference: str, seen: Survey) -> ContainerState:
-    """The one container that the reference means. Raises NoSuchTarget with near matches, AmbiguousTarget."""
+    """The one container that the reference means.
+
+    Raises NoSuchTarget with near matches, AmbiguousTarget; NotPermitted when no engine would tell us of any container.
+    """
     candidates = list(seen.containers)
     shown = clean(reference, 120)
     if scheme := _SCHEME.match(reference):
@@ -81,6 +87,9 @@ def chosen(reference: str, seen: Survey) -> ContainerState:
         found = [state for state in candidates if state.id.startswith(reference)]
     if found:
         return _one(shown, found)
+    if seen.refused and not seen.endpoints:
+        where = "; ".join((*seen.refused[:MAX_REFUSED], *seen.silent))
+        raise NotPermitted(f"no container {shown} as far as this user may look ({where}); run gotriage as root (sudo)")
     raise NoSuchTarget(_unknown(shown, candidates, seen))
 
 

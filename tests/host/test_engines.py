@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -131,6 +132,37 @@ def test_an_engine_that_does_not_answer_leaves_the_files(host, serve, answer):
     (silent,) = found.silent
     assert silent.startswith("docker: ")
     assert "\x1b" not in silent
+
+
+def test_a_folder_that_we_may_not_look_into_is_said_and_hides_no_other(host, serve, monkeypatch):
+    endpoint = serve(lambda client, _: reply(client, ROW))
+    real = os.stat
+
+    def refuse(path, *more, **options):
+        if "/podman/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *more, **options)
+
+    monkeypatch.setattr(engine_api.os, "stat", refuse)
+    assert engine_api.endpoints(host) == [endpoint]
+    (said,) = engine_api.refused(host, "podman")
+    assert said == f"podman: {host.view}/run/podman/podman.sock: permission denied"
+    assert engine_api.refused(host, "docker") == []
+    found = engines.survey(host, Deadline(2))
+    assert [state.name for state in found.containers] == ["web-1"]
+    assert found.refused == (said,)
+
+
+def test_a_socket_that_is_not_for_us_is_a_refusal(host, serve, monkeypatch):
+    serve(lambda client, _: reply(client, ROW))
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(engine_api._Connection, "connect", refuse)
+    found = engines.survey(host, Deadline(2))
+    assert found.containers == ()
+    assert [text.endswith("docker.sock: permission denied") for text in found.refused] == [True]
 
 
 def test_an_unknown_container_and_an_odd_reference(host, serve):

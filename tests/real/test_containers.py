@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -308,3 +310,15 @@ def test_a_unit_that_runs_a_container_leads_to_what_runs_in_it(sdlab, podman):
 def test_an_unknown_container_where_no_engine_is():
     seen = look("container", "no-such-container-anywhere")
     assert (seen["type"], seen["exit_code"]) == ("NoSuchTarget", 3)
+
+
+def test_without_root_it_says_what_would_allow_it(sdlab, engine):
+    engine.run("test-perm", engine.image(build("svc")), "-tick=1s")
+    plain = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    command = sdlab.command(*plain, sys.executable, "-m", "gotriage", "check", "--container", "test-perm")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 77, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "test-perm" in line
+    assert "permission denied" in line
+    assert line.endswith("run gotriage as root (sudo)")

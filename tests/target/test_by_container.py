@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from gotriage.errors import AmbiguousTarget, NoSuchTarget, UsageError
+from gotriage.errors import AmbiguousTarget, NoSuchTarget, NotPermitted, UsageError
+from gotriage.host.engine_api import Endpoint
 from gotriage.host.engines import Survey
 from gotriage.records.service import ContainerState
 from gotriage.records.target import TargetSpec
@@ -87,6 +89,16 @@ def test_no_containers_and_no_pods():
         chosen("web", Survey())
     with pytest.raises(NoSuchTarget, match="no container here has Kubernetes' labels"):
         chosen("a/b", Survey((WEB,)))
+
+
+def test_what_may_not_be_looked_at_is_no_proof_that_it_is_not_there():
+    refused = ("podman: /run/podman/podman.sock: permission denied", "/var/lib/docker/containers: permission denied")
+    with pytest.raises(NotPermitted, match=r"no container web as far as .*podman.sock.*run gotriage as root \(sudo\)"):
+        chosen("web", Survey((LXC,), refused=refused))
+    assert chosen("web-2", Survey((LXC,), refused=refused)) is LXC
+    answered = Survey((WEB, OTHER), refused=refused, endpoints={WEB.id: Endpoint("docker", Path("/run/docker.sock"))})
+    with pytest.raises(NoSuchTarget, match="web-1"):
+        chosen("web", answered)
 
 
 @pytest.mark.parametrize("reference", ["", "   ", "x" * 601])
