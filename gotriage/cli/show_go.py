@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, view: View) -> int:
         for line in _lines(session, view, arguments):
             printed = True
             print(line)
-        return _closing(session, view, printed=printed)
+        return _closing(session, view, printed=printed, single=arguments.json and not arguments.group)
 
     return with_session(arguments, show, sources=SOURCES[view.id], rates=False, more=more)
 
@@ -110,15 +110,18 @@ def _lines(session: Session, view: View, arguments: argparse.Namespace) -> Itera
         yield from goroutines.table_text(session, width)
 
 
-def _closing(session: Session, view: View, *, printed: bool) -> int:
-    """What lacks, on standard error; the exit status of a view of which nothing could be shown."""
+def _closing(session: Session, view: View, *, printed: bool, single: bool = False) -> int:
+    """What lacks, on standard error; the exit status of a view of which nothing could be shown.
+
+    `single`: goroutines were printed one by one.
+    """
     from gotriage.cli.main import complain
 
     gaps = [gap for gap in session.gaps() if gap.source.partition(".")[0] in SOURCES[view.id]]
     for gap in gaps:
         print(text.gap_line(gap), file=sys.stderr)
     record = session.latest(Goroutines)
-    if printed and view.id == "goroutines" and record is not None and record.omitted:
+    if printed and single and view.id == "goroutines" and record is not None and record.omitted:
         complain(f"{record.omitted:,} goroutines are not here one by one; --group counts all of them")
     if printed or gaps:
         return EXIT_OK if printed else _status(gaps)
@@ -148,7 +151,7 @@ def _export(session: Session, view: View, form: str, output: str | None) -> int:
         data = "".join(f"{line}\n" for line in found).encode("utf-8", "replace")
     _write(data, output)
     if form == "debug2":
-        return _closing(session, view, printed=True)
+        return _closing(session, view, printed=True, single=True)
     return EXIT_OK
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from gotriage.errors import MissingFacility
+from gotriage.host import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,31 @@ class Answering(Protocol):
     def answer(self, request: Request) -> Iterator[Record]:
         """Records for one request; the agent writes the `Reply`."""
         ...
+
+
+class Refusals:
+    """Remembers for a while which process has no Go in it, so that not each look starts a reader to find out again."""
+
+    LASTS = 600.0
+    """Seconds: a library with Go in it may be loaded later."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, float, str] | None = None
+
+    def check(self, target: Target) -> None:
+        """Raises Unavailable when the target's process was refused."""
+        if self._known is not None and self._known[0] == self._key(target) and clock.monotonic() < self._known[1]:
+            raise Unavailable(self._known[2], lost=False)
+
+    def refuse(self, target: Target, reason: str) -> Unavailable:
+        """Remember it; the error to raise."""
+        self._known = (self._key(target), clock.monotonic() + self.LASTS, reason)
+        return Unavailable(reason, lost=False)
+
+    @staticmethod
+    def _key(target: Target) -> object:
+        main = target.main
+        return (main.pid, main.start_ticks, target.image) if main is not None else None
 
 
 class Unavailable(MissingFacility):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Refusals
 from gotriage.errors import TargetGone
 from gotriage.goruntime import client
 from gotriage.goruntime.refusals import NotGo
@@ -43,6 +43,9 @@ TOP = 20
 """Groups and creators whose numbers are kept for long; ids that a group names."""
 SAME = 1.0
 """Seconds by which the beginning of a wait may seem to move between two looks and still be the same."""
+
+
+_REFUSED = Refusals()
 
 
 class Reader(Protocol):
@@ -89,13 +92,14 @@ class GoroutineCollector:
         pid = self._target.pid
         if pid is None:
             return None
+        _REFUSED.check(self._target)
         if self._reader is None or self._pid != pid:
             self.close()
             self._reader, self._pid, self._times = self._attach(pid), pid, Times()
         try:
             return self._reader.call(op, DEADLINE, **arguments)
         except NotGo as error:
-            raise Unavailable(str(error), lost=False) from error
+            raise _REFUSED.refuse(self._target, str(error)) from error
         except TargetGone:
             self.close()
             return None

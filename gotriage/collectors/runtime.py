@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec.structs import replace
 
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Refusals
 from gotriage.errors import GotriageError, TargetGone
 from gotriage.goruntime import buildinfo, client, linkage
 from gotriage.goruntime.elf import Elf, ElfError
@@ -37,6 +37,9 @@ NAME = 1000
 EARLIEST, LATEST = 0.0, 7e9
 """Seconds since 1970 that count as a time."""
 MOST = (1 << 63) - 1
+
+
+_REFUSED = Refusals()
 
 
 class Reader(Protocol):
@@ -75,6 +78,7 @@ class RuntimeCollector:
         pid = self._target.pid
         if pid is None:
             return
+        _REFUSED.check(self._target)
         if self._reader is None or self._pid != pid:
             self.close()
             self._reader, self._pid = self._attach(pid), pid
@@ -87,7 +91,7 @@ class RuntimeCollector:
             if self._identity is None:
                 self._identity = cast("report.Identity", self._reader.call("identity", DEADLINE))
         except NotGo as error:
-            raise Unavailable(str(error), lost=False) from error
+            raise _REFUSED.refuse(self._target, str(error)) from error
         except TargetGone:
             self.close()
             return

@@ -30,10 +30,10 @@ APPROXIMATE = {"observed": "≥", "runtime": "~", "": ""}
 """Signs of a waiting time: it was seen for so long, and may be longer; the collector's own coarse stamp."""
 
 COLUMNS = (
-    Column("count", "COUNT", "count", 6),
-    Column("growth", "+/min", "count", 5),
+    Column("count", "COUNT", "count", 7),
+    Column("growth", "+/min", "count", 6),
     Column("oldest", "OLDEST", "seconds", 7),
-    Column("state", "STATE", "text", 13),
+    Column("state", "STATE", "text", 12),
     Column("where", "WHERE", "text", 0),
     Column("created", "CREATED AT", "text", 13),
 )
@@ -122,6 +122,14 @@ def short(function: str) -> str:
 def place(file: str, line: int) -> str:
     """The file's name without folders, and the line."""
     return f"{file.rpartition('/')[2]}:{line}" if file else ""
+
+
+def fitted(text: str, width: int) -> str:
+    """A place in so many cells: of a long name the end gives way, never the line's number."""
+    name, colon, line = text.rpartition(":")
+    if len(text) <= width or not colon:
+        return text
+    return f"{name[: max(width - len(line) - 2, 1)]}…:{line}"
 
 
 def state_of(one: Goroutine | GoroutineGroup) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from gotriage.collectors import Unavailable
+from gotriage.collectors import goroutines as module
 from gotriage.collectors.goroutines import LIVE, MOST, GoroutineCollector, Times, counts_of, record_of
 from gotriage.errors import NotPermitted, TargetGone
 from gotriage.goruntime.oncpu import CpuLook, CpuStack
@@ -36,7 +37,8 @@ class Answers:
 
 
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
     write(tmp_path, {"proc/7/stat": stat_line(7), "proc/7/task/70/stat": stat_line(70, state="D", utime=150)})
     write(tmp_path, {"proc/7/task/70/wchan": "futex_wait\x1b_queue"})
     host = fake_host(tmp_path)
@@ -132,6 +134,20 @@ def test_a_program_that_is_not_go_is_no_loss(made):
     with pytest.raises(Unavailable) as caught:
         list(collector.collect())
     assert caught.value.lost is False
+
+
+def test_a_program_that_is_not_go_is_not_asked_again_at_once(made, monkeypatch):
+    reader, collector = made(NotGo("not a Go program"))
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            list(collector.collect())
+    assert len(reader.calls) == 1
+    monkeypatch.setattr(module.Refusals, "LASTS", -1.0)
+    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            list(collector.collect())
+    assert len(reader.calls) == 3
 
 
 def test_a_permission_comes_through_and_an_ended_target_is_silence(made):

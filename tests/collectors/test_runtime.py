@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from gotriage.collectors import Unavailable
+from gotriage.collectors import runtime as module
 from gotriage.collectors.runtime import RuntimeCollector, build_of, detail_of, numbers_of, read_build
 from gotriage.errors import NotPermitted
 from gotriage.goruntime.refusals import NotGo
@@ -52,7 +53,8 @@ class Answers:
 
 
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
     write(tmp_path, {"proc/7/stat": stat_line(7), "proc/7/task/7/stat": stat_line(7, "main\x1b", utime=200)})
     host = fake_host(tmp_path)
 
@@ -94,13 +96,15 @@ def test_pauses_without_a_time_are_left_out():
 
 
 def test_not_go_and_not_permitted(made):
-    _, collector = made(NotGo("no"))
-    with pytest.raises(Unavailable) as caught:
-        list(collector.collect())
-    assert caught.value.lost is False
     _, collector = made(NotPermitted("no"))
     with pytest.raises(NotPermitted):
         list(collector.collect())
+    reader, collector = made(NotGo("no"))
+    for _ in range(2):
+        with pytest.raises(Unavailable) as caught:
+            list(collector.collect())
+        assert caught.value.lost is False
+    assert len(reader.calls) == 1
 
 
 def test_the_executable_tells_how_it_was_built():

@@ -9,8 +9,9 @@ from textual.binding import Binding
 
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
+from gotriage.records.stream import Heartbeat
 from gotriage.render import units
-from gotriage.render.goroutines import COLUMNS, WIDE_COLUMNS, GroupRow, interval, last_look, lines, rows
+from gotriage.render.goroutines import COLUMNS, WIDE_COLUMNS, GroupRow, fitted, interval, last_look, lines, rows
 from gotriage.ui.goroutine_pages import cpu_page, open_item
 from gotriage.ui.not_go import not_go_page
 from gotriage.ui.screens.drill import AskScreen, DrillScreen
@@ -74,8 +75,8 @@ class GoroutinesTab(TableTab):
 
     @property
     def kinds(self) -> Sequence[type[Record]]:
-        """Its own, and the answers to its question."""
-        return Goroutines, GoroutineCounts, CpuStacks
+        """Its own, the answers to its question, and each second: waiting times grow while nothing changes."""
+        return Goroutines, GoroutineCounts, CpuStacks, Heartbeat
 
     # -- table
 
@@ -123,6 +124,8 @@ class GoroutinesTab(TableTab):
         if not isinstance(row, GroupRow):
             return ""
         cells = self._cells.get(id(row))
+        if cells is not None and column is COLUMNS[-1]:
+            return fitted(cells["created"], column.width)
         field = "creator" if column.field == "created" and column.width > COLUMNS[-1].width else column.field
         return cells[field] if cells is not None else ""
 
