@@ -15,10 +15,10 @@ from gotriage.goruntime.locate import NotLocated
 from gotriage.goruntime.memory import Unreadable
 from gotriage.goruntime.naming import user_frame
 from gotriage.goruntime.objects import Needles, needles_for
-from gotriage.goruntime.report import Frame, Stack
+from gotriage.goruntime.printing import stack_of
+from gotriage.goruntime.report import Frame
 from gotriage.goruntime.spans import Spans, read_spans
 from gotriage.goruntime.stuck import Search
-from gotriage.goruntime.unwind import TOPFRAME
 from gotriage.host import clock
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.counters import Source
     from gotriage.goruntime.goroutines import Columns
     from gotriage.goruntime.image import Image
-    from gotriage.goruntime.report import Dump
+    from gotriage.goruntime.report import Dump, Stack
     from gotriage.goruntime.unwind import Walked
 
     U64 = NDArray[np.uint64]
@@ -39,8 +39,6 @@ MANY: Final = 200_000
 """With more goroutines than this the stacks are not searched for who holds a lock: it would double the cost."""
 MAX_WAIT: Final = 10 * 365 * 86400
 """Longest waiting time believed, seconds."""
-TRAPS: Final = frozenset({"runtime.sigpanic", "runtime.asyncPreempt", "runtime.debugCallV2"})
-"""Functions that are called by no call: the pc below them is where the program was, not where it returns to."""
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -84,13 +82,6 @@ class Look:
     reasons: Reasons
     groups: U64
     now: float
-
-
-def _printed(frame: Frame) -> Frame:
-    """A frame as Go prints it: the panic that a program sees is the runtime's gopanic (runtime/traceback.go)."""
-    if frame.function != "runtime.gopanic":
-        return frame
-    return Frame("panic", frame.file, frame.line, frame.inlined)
 
 
 class Dumper:
@@ -184,21 +175,9 @@ class Dumper:
         """The frames of a stack, as Go prints them."""
         found = self._frames.get(key)
         if found is None:
-            pcs = walked.pcs[key]
-            numbers = self._functions.index(np.array(pcs, np.uint64)).tolist()
-            frames: list[Frame] = []
-            trapped, callee = False, 0
-            for pc, number in zip(pcs, numbers, strict=True):
-                if number < 0:
-                    frames.append(Frame(f"{pc:#x}"))
-                    continue
-                exact = trapped or pc == self._functions.entry(number)
-                frames += [_printed(frame) for frame in self._functions.frames(pc, exact, callee)]
-                trapped, callee = self._functions.name(number) in TRAPS, self._functions.func_id(number)
-            complete = bool(numbers) and numbers[-1] >= 0 and bool(self._functions.flags(numbers[-1]) & TOPFRAME)
             if len(self._frames) >= MAX_STACKS:
                 self._frames.clear()
-            found = self._frames[key] = Stack(tuple(frames), complete)
+            found = self._frames[key] = stack_of(self._functions, walked.pcs[key])
         return found
 
     def site(self, pc: int, *, exact: bool) -> Frame | None:

@@ -19,12 +19,14 @@ from gotriage.goruntime.calibrate import calibrate
 from gotriage.goruntime.counters import HEADROOM_PERCENT, Source, read_counters
 from gotriage.goruntime.dumping import Dumper
 from gotriage.goruntime.locate import Globals, NotLocated, locate
+from gotriage.goruntime.microstop import on_cpu
 from gotriage.goruntime.report import Identity
 
 if TYPE_CHECKING:
     from gotriage.goruntime.image import Image
     from gotriage.goruntime.layout import Layout
     from gotriage.goruntime.memory import Memory
+    from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.report import Counters, Dump
 
 Origin = Literal["table", "near", "calibrated"]
@@ -118,6 +120,15 @@ class Runtime:
     def goroutine(self, id: int) -> Dump:  # noqa: A002  # what Go calls it
         """One goroutine with its stack. Raises UsageError when there is none of that id, Unreadable, TargetGone."""
         return self._dumper.one(id)
+
+    def microstop(self) -> CpuLook:
+        """The stacks of goroutines that are on a CPU. This stops their threads, for about 0.1 ms each.
+
+        Raises Unreadable, TargetGone, NotPermitted, and UsageError for a core file.
+        """
+        if not self.memory.live:
+            raise UsageError("a core file has no threads to stop: their stacks are in it")
+        return on_cpu(self.source, self.image.functions)
 
     def counters(self, *, spans: bool = True) -> Counters:
         """The runtime's own numbers; `spans`: the heap by size class too. Raises TargetGone, NotPermitted."""

@@ -183,3 +183,18 @@ def test_one_goroutine_alone(service):
     assert (one.id, one.wait_reason, one.created_by_id) == (wanted.id, wanted.wait_reason, wanted.created_by_id)
     assert alone.stacks[one.stack] == every.stacks[wanted.stack]
     assert alone.groups == ()
+
+
+def test_what_is_on_a_cpu_is_read_in_a_short_stop(service):
+    running = service("parked", "-plain", "-n=5", "-spin=2")
+    with attach(running.pid) as runtime:
+        wait_until(lambda: any(stack.frames for stack in runtime.microstop().stacks))
+        look = runtime.microstop()
+        dump = runtime.dump()
+    on_cpu = {one.id: one for one in dump.goroutines if one.state == "running"}
+    assert all(one.stack == -1 and one.thread for one in on_cpu.values())
+    for stack in look.stacks:
+        if stack.frames:
+            assert stack.frames[-2].function == "main.spinForever"
+            assert stack.complete
+            assert stack.stopped > 0
