@@ -90,7 +90,7 @@ def _counted(sample: CgroupSample) -> list[Span]:
     memory = units.size(sample.memory_limit_bytes) if sample.memory_limit_bytes is not None else "no memory limit"
     spans: list[Span] = [(f"  v{sample.version}", "dim")]
     if sample.memory_others:
-        spans.append((f"  shared with {units.counted(sample.memory_others, 'other process')}", "warning"))
+        spans.append((f"  shared with {units.counted(sample.memory_others, 'other')}", "warning"))
     spans.append((f"  {quota}  {memory}", "dim"))
     if sample.oom_kills:
         spans.append((f"  {units.counted(sample.oom_kills, 'OOM kill')}", "critical"))

@@ -20,7 +20,7 @@ from tests.ui import made
 if TYPE_CHECKING:
     from gotriage.session.store import Session
 
-V1 = Why("cgroup v1 keeps no pressure (PSI) of a group")
+V1 = Why("cgroup v1 keeps no pressure (PSI) of a group", "boot with systemd.unified_cgroup_hierarchy=1")
 LATER = made.START + timedelta(seconds=200)
 
 
@@ -42,7 +42,7 @@ def test_the_cgroup_is_the_target_s_own_and_what_is_counted_elsewhere_is_named()
     (own,) = [line for line in lines if line.startswith("cgroup  ")]
     assert own.split() == ["cgroup", made.CGROUP]
     (counted,) = [line for line in lines if line.startswith("counted in")]
-    assert "/lab  v1  shared with 41 other processes  no CPU quota  no memory limit" in counted
+    assert "/lab  v1  shared with 41 others  no CPU quota  no memory limit" in counted
     (memory,) = [line for line in lines if line.startswith("cgroup mem")]
     assert memory.split()[2:4] == ["317M", "shared"]
 
@@ -62,7 +62,17 @@ def test_the_machine_s_pressure_stands_in_for_the_cgroup_s():
     assert cpu.split()[2:5] == ["7.5", "%", "machine"]
     (memory,) = [line for line in lines if line.startswith("mem wait")]
     assert "machine" not in memory
-    assert any("CPU wait, mem wait, I/O wait" in line and V1.reason in line for line in lines)
+    assert any(line.startswith("– CPU wait, mem wait, I/O wait") for line in lines)
+
+
+@pytest.mark.parametrize("width", [79, 118])
+def test_the_reason_for_what_is_not_there_stands_whole(width):
+    session = hybrid()
+    session.feed(HostSample(at=LATER, cpus=8, cpu_pressure=Pressure(some_avg10=7.5)))
+    lines = shown(session, width)
+    assert max(map(len, lines)) <= width
+    (first,) = [place for place, line in enumerate(lines) if line.startswith("– CPU wait, mem wait, I/O wait")]
+    assert " ".join(" ".join(lines[first : first + 3]).split()).endswith(f"{V1.reason} → {V1.remedy}")
 
 
 def test_the_cgroup_s_own_pressure_comes_first():

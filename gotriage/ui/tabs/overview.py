@@ -13,7 +13,7 @@ from gotriage.render import units
 from gotriage.ui.chain import chain
 from gotriage.ui.detail import row_page
 from gotriage.ui.gauges import LABEL, gauges
-from gotriage.ui.spans import PageLine, cut, cut_spans, fit
+from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of, wrap
 from gotriage.ui.state import FORBIDDEN, gaps_of
 from gotriage.ui.tab import Tab
 from gotriage.ui.widgets.page import Page
@@ -121,11 +121,23 @@ def _notes(front: Front, whys: dict[str, Why], width: int) -> Iterator[PageLine]
     for gap in gaps_of(front, ("process", "cgroup", "machine", "unit", "container", "kernel_log", "file_counts")):
         reasons.setdefault((gap.reason, gap.remedy, gap.permission), []).append(gap.source)
     for (reason, remedy, permission), labels in reasons.items():
-        spans: list[Span] = [(f"{FORBIDDEN if permission else units.UNKNOWN} ", "warning"), (", ".join(labels), "")]
-        spans.append((f"  {reason}", "dim"))
-        if remedy:
-            spans += [("  → ", "dim"), (remedy, "accent")]
-        yield PageLine(cut_spans(spans, width))
+        sign = FORBIDDEN if permission else units.UNKNOWN
+        yield from _note((f"{sign} ", "warning"), ", ".join(labels), reason, remedy, width)
+
+
+def _note(sign: Span, labels: str, reason: str, remedy: str, width: int) -> Iterator[PageLine]:
+    """What is not there, why, and what allows it: on one line where it fits, else a line or more each."""
+    spans: list[Span] = [sign, (labels, ""), (f"  {reason}", "dim")]
+    if remedy:
+        spans += [("  → ", "dim"), (remedy, "accent")]
+    if width_of(spans) <= width:
+        yield PageLine(tuple(spans))
+        return
+    yield PageLine(cut_spans((sign, (labels, "")), width))
+    for text in wrap(reason, width - 4):
+        yield PageLine((("    ", ""), (text, "dim")))
+    for number, text in enumerate(wrap(remedy, width - 6) if remedy else ()):
+        yield PageLine((("      " if number else "    → ", "dim"), (text, "accent")))
 
 
 def _events(front: Front, width: int, most: int) -> Iterator[PageLine]:
