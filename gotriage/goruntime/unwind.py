@@ -11,14 +11,13 @@ of each is written down.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.symbols import Functions
 
     U64 = NDArray[np.uint64]
@@ -33,6 +32,16 @@ BATCH_BYTES: Final = 128 * 1024 * 1024
 """Bytes of stacks that are held at once."""
 TOPFRAME: Final = 1
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Reads(Protocol):
+    """What is needed of a Memory."""
+
+    arch: str
+
+    def read_many(self, addresses: U64, sizes: I64 | int) -> tuple[NDArray[np.uint8], I64, Bools]:
+        """See gotriage.goruntime.memory.Memory."""
+        ...
 
 
 @dataclass(slots=True)
@@ -65,7 +74,7 @@ def batches(sizes: I64, most: int = BATCH_BYTES) -> list[slice]:
     return found
 
 
-def walk(memory: Memory, functions: Functions, sp: U64, pc: U64, top: U64, needles: U64 | None = None) -> Walked:
+def walk(memory: Reads, functions: Functions, sp: U64, pc: U64, top: U64, needles: U64 | None = None) -> Walked:
     """Walk the stacks that begin at `sp` in `pc` and end at `top`.
 
     `needles`: sorted values to look for in the stacks (likely holders of a lock). Raises TargetGone, NotPermitted.
