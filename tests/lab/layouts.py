@@ -1,7 +1,7 @@
 """Makes gotriage/goruntime/layouts: builds a probe with each Go toolchain and writes down what it says of itself.
 
-    python -m tests.lab.layouts              every release that is known
-    python -m tests.lab.layouts 1.27 ...     those of these minor versions
+    python -m tests.lab.layouts                      all files; of releases that declare the same, the newest is built
+    python -m tests.lab.layouts [--all] [1.27 ...]   those of these minor versions; --all: every release is built
 
 How to add a Go version: docs/layouts.md.
 """
@@ -93,6 +93,11 @@ def make(version: str, arch: str = "amd64") -> files.Made:
     )
 
 
+def structs(path: Path) -> dict[str, dwarf.Struct]:
+    """The structs of a build of the probe."""
+    return dwarf.read(path, set(wanted.STRUCTS), set(wanted.GLOBALS)).structs
+
+
 def reader(src: Path) -> source.Reader:
     """Reads files of a source tree."""
 
@@ -133,10 +138,11 @@ def _agree(lists: dict[str, Any], constants: dict[str, int], version: str) -> No
 def main(arguments: list[str]) -> int:
     """The files of the minor versions that were named, by themselves or by a release; or all."""
     os.nice(10)
-    minors = {".".join(version.split(".")[:2]) for version in arguments or releases.RELEASES}
+    named = [word for word in arguments if not word.startswith("-")]
+    minors = {".".join(version.split(".")[:2]) for version in named or releases.RELEASES}
     status = 0
     for go in sorted(minors, key=lambda name: int(name[2:])):
-        of_it = [version for version in releases.RELEASES if version.startswith(f"{go}.")]
+        of_it = releases.built(go, everything="--all" in arguments)
         try:
             made = [make(version, arch) for arch in ("amd64", "arm64") for version in of_it]
         except FileNotFoundError as error:

@@ -1,6 +1,7 @@
 """Which patch releases declare the same: Go's source history tells that a layout cannot have moved between two of them.
 
-    python -m tests.lab.golayout.declared CLONE      CLONE: a clone of Go's repository, with its release branches
+    python -m tests.lab.golayout.declared [CLONE]    CLONE: a clone of Go's repository, with its release branches;
+                                                     without it, the releases of the registry are compared
 
 Compared are the declarations that the tables are made of: the wanted types, all that they are made of in turn, the
 constants and lists. What it prints, `SAME` of releases.py is written from.
@@ -15,9 +16,11 @@ from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from tests.lab import toolchain
 from tests.lab.golayout import wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 FOLDERS: Final = (
@@ -63,29 +66,48 @@ class History:
         return found
 
     def unpack(self, version: str, folder: Path) -> None:
-        """The source of a release."""
-        command = ["git", "-C", self._clone, "archive", self.releases[version], "src", "lib"]
+        """The source of a release, without the machine code in it (race detector, BoringCrypto)."""
+        command = ["git", "-C", self._clone, "archive", self.releases[version], "src", "lib", ":(exclude)*.syso"]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as archive:
             subprocess.run(["tar", "-x", "-C", folder], stdin=archive.stdout, check=True)
 
     def declarations(self, version: str) -> Declarations:
         """Of all the folders, by `package.name`."""
-        found: Declarations = {}
-        for line in self._git("ls-tree", self.releases[version], *(f"{folder}/" for folder in FOLDERS)).splitlines():
-            meta, path = line.split("\t")
-            _, kind, blob = meta.split()
-            if kind == "blob" and path.endswith(".go") and not ELSEWHERE.search(path):
-                package = path.removeprefix("src/").rpartition("/")[0]
-                found |= {f"{package}.{name}": text for name, text in self._of(blob).items()}
-        return found
+        lines = self._git("ls-tree", self.releases[version], *(f"{folder}/" for folder in FOLDERS)).splitlines()
+        files = [(line.split("\t")[1], line.split()[2]) for line in lines if line.split()[1] == "blob"]
+        return _together((path, self._of(blob)) for path, blob in files if _counts(path))
 
     @cache  # noqa: B019
     def _of(self, blob: str) -> Declarations:
         return _declared(self._git("cat-file", "blob", blob))
 
 
+class Toolchains:
+    """The releases of the registry, by the source that comes with them."""
+
+    releases = dict.fromkeys(toolchain.RELEASES, "")
+
+    def declarations(self, version: str) -> Declarations:
+        """Of all the folders, by `package.name`."""
+        home = toolchain.toolchain(version).parents[1]
+        files = [path for folder in FOLDERS for path in (home / folder).glob("*.go") if _counts(str(path))]
+        return _together((str(path.relative_to(home)), _declared(path.read_text())) for path in sorted(files))
+
+
+def _counts(path: str) -> bool:
+    return path.endswith(".go") and not ELSEWHERE.search(path.rpartition("/")[2])
+
+
+def _together(files: Iterable[tuple[str, Declarations]]) -> Declarations:
+    found: Declarations = {}
+    for path, declared in files:
+        package = path.removeprefix("src/").rpartition("/")[0]
+        found |= {f"{package}.{name}": text for name, text in declared.items()}
+    return found
+
+
 def _declared(text: str) -> Declarations:
-    """The types, constants, and variables of unnamed types or with lists of a file, without comments and spacing."""
+    """The types, constants and variables of a file, without comments, spacing and what variables begin with."""
     text = re.sub(r"(?m)//(?!go:).*$|/\*(?s:.*?)\*/", "", text)
     found: Declarations = {}
     for match in re.finditer(r"(?m)^(type|const|var) (\w+)?[^\n]*?(?:[({]\n(?:[ \t].*\n|\n)*?[)}].*$|$)", text):
@@ -95,7 +117,11 @@ def _declared(text: str) -> Declarations:
         elif match[1] == "type":
             for line in re.finditer(r"(?m)^\t(\w+)[^\n]*?(?:\{\n(?:\t\t.*\n|\n)*?\t\}$|$)", match[0]):
                 found[line[1]] = " ".join(line[0].split())
-        elif match[1] == "const" or (match[2] and ("struct" in words or LISTS.search(words))):
+        elif match[1] == "var" and not (match[2] and ("struct" in words or LISTS.search(words))):
+            lines = [match[0][4:]] if match[2] else re.findall(r"(?m)^\t(\w.*)", match[0])
+            for line in lines:
+                found[f"var:{line.split()[0].rstrip(',')}"] = " ".join(line.partition("=")[0].split())
+        else:
             names = [match[2]] if match[2] else re.findall(r"(?m)^\t(\w+)", match[0])
             if names:
                 found[f"{match[1]}:{','.join(names)}"] = words
@@ -134,9 +160,9 @@ def _full(name: str) -> list[str]:
     return [f"{package}.{word}" for word in own.partition(":")[2].split(",")]
 
 
-def main(clone: str) -> int:
-    """Prints the releases of each minor version in runs that declare the same, and what changes between runs."""
-    history = History(clone)
+def main(arguments: list[str]) -> int:
+    """Prints of each release what it declares in another way than the one before it."""
+    history = History(arguments[0]) if arguments else Toolchains()
     minors: dict[int, list[int]] = defaultdict(list)
     for version in history.releases:
         minors[int(version.split(".")[1])].append(int(version.split(".")[2]))
@@ -155,4 +181,4 @@ def main(clone: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -30,7 +30,7 @@ debug forcegc gcBlackenEnabled writeBarrier pollcache runtimeInitTime faketime m
 gcphase gcCPULimiter scavenge sweep panicking mbuckets bbuckets xbuckets MemProfileRate blockprofilerate
 mutexprofilerate physPageSize netpollInited netpollWaiters iscgo extraMLength extraMInUse extraM fing finq
 fingStatus gcCleanups firstmoduledata lastmoduledatap modulesSlice buildVersion argslice envs worldsema cpuprof
-inForkedChild startupRand secureMode allfin trace maxstacksize profInsertLock ncgocall isarchive islibrary
+inForkedChild startupRand allfin trace maxstacksize profInsertLock ncgocall isarchive islibrary
 freezing runningPanicDefers deadlock procAuxv startingStackSize
 """
 SIGNED = (
