@@ -25,6 +25,7 @@ MAX_REGIONS: Final = 4096
 BLOCK: Final = 64 * 1024
 MAX_BLOCKS: Final = 512
 CHUNK: Final = 4 * 1024 * 1024
+MAX_OFFSET: Final = 1 << 62
 MAX_WRITTEN: Final = 1 << 30
 """Bytes of variables that are searched; the data of real programs has a few MB."""
 
@@ -160,7 +161,12 @@ class Binary:
         delta = self._spans[span][2]
         if delta is None or self._fd is None:
             return self.memory.read(address, size)
-        data = os.pread(self._fd, size, address - delta)
+        if not 0 <= address - delta < MAX_OFFSET:
+            raise Unreadable(f"{self.path} has no bytes for {address:#x}")
+        try:
+            data = os.pread(self._fd, size, address - delta)
+        except OSError as error:
+            raise Unreadable(f"{self.path} cannot be read: {error.strerror}") from error
         if len(data) != size:
             raise Unreadable(f"{self.path} ends before the bytes of {address:#x}")
         return data

@@ -98,6 +98,9 @@ def find(memory: Memory) -> Image:
     except ElfError as error:
         _close(opened)
         raise DamagedTables(f"{main.path}: {error}") from error
+    except OSError as error:
+        _close(opened)
+        raise Unreadable(f"a file of process {memory.pid} cannot be read: {error.strerror}") from error
     except BaseException:
         _close(opened)
         raise
@@ -113,9 +116,7 @@ def _close(binaries: list[Binary]) -> None:
 def _main(memory: Memory, groups: list[tuple[Region, ...]]) -> Binary:
     """The main program, with every way that it cannot be had named."""
     if not groups:
-        raise NotGo(
-            f"process {memory.pid} has no program in memory: a kernel thread, or just beginning or ending"
-        )
+        raise NotGo(f"process {memory.pid} has no program in memory: a kernel thread, or just beginning or ending")
     try:
         return main_binary(memory, groups)
     except NotElf as error:

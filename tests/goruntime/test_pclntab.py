@@ -13,7 +13,9 @@ from elftools.elf.elffile import ELFFile
 from gotriage.errors import GotriageError
 from gotriage.goruntime import image, pclntab
 from gotriage.goruntime.elf import Elf
+from gotriage.goruntime.memory import Unreadable
 from gotriage.goruntime.pcvalue import look_up, value_at
+from gotriage.goruntime.report import Frame
 
 from tests.goruntime.filememory import FileMemory
 from tests.lab.toolchain import NEWEST, QUICK, VERSIONS, build
@@ -282,6 +284,33 @@ def test_damaged_tables_are_read_or_refused(tmp_path, version):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_many_damaged_tables(tmp_path, version):
     assert fuzzed(tmp_path, version, 1500, 2)["read"] > 100
+
+
+@pytest.mark.real
+def test_a_file_that_fails_while_it_is_read(monkeypatch):
+    _, found = opened(NEWEST)
+    functions, main = found.functions, found.functions.by_name("main.main")
+    binary = found.binaries[0]
+
+    def fails(fd, size, offset):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.pread", fails)
+    binary._blocks.clear()
+    with pytest.raises(Unreadable, match="Input/output error"):
+        binary.read(functions.entry(main), 8)
+    assert functions.text(main) == b""
+    assert (functions.name(main), functions.flags(main)) == ("", 0)
+    assert functions.frames(functions.entry(main) + 3) == (Frame("?", "?"),)
+    assert functions.frame_sizes(np.array([functions.entry(main) + 3], dtype=np.uint64)).tolist() == [-1]
+    monkeypatch.undo()
+    with monkeypatch.context() as broken:
+        path = build("symbols", NEWEST)
+        memory = FileMemory(path)
+        broken.setattr("os.pread", fails)
+        with pytest.raises(GotriageError):
+            image.find(memory)
+    found.close()
 
 
 @pytest.mark.real
