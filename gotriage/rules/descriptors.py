@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gotriage.records import raising
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.findings import Finding, Fine, Severity, Unknown
 from gotriage.records.units import clock, count, per_minute, seconds, share
@@ -39,9 +40,9 @@ DEFAULTS: Final = {
 LONGER: Final = (2, 4, 10, 20)
 """Windows that are tried besides the shortest one, as multiples of it: a slow leak shows in a long window only."""
 ENOUGH: Final = 65536
-"""The least soft limit to ask for: below the hard limit that systemd gives since version 240 (524288)."""
-MOST: Final = 1048576
-"""fs.nr_open by default (Documentation/admin-guide/sysctl/fs.rst): no limit may be higher."""
+"""The least soft limit to ask for: below the hard limit that systemd gives."""
+USUAL_HARD: Final = 524288
+"""The hard limit that systemd gives since version 240, where that of the process is not known."""
 CONNECTED: Final = ("ESTABLISHED", "SYN_SENT", "SYN_RECV", "TIME_WAIT", "FIN_WAIT1", "FIN_WAIT2", "LAST_ACK", "CLOSING")
 """TCP states that load explains (include/net/tcp_states.h); CLOSE_WAIT is the program's own omission."""
 WATCH_ON: Final = "keep watching, or give --for 1m"
@@ -205,17 +206,21 @@ def _since(evidence: Evidence, said: list[LogLine]) -> datetime | None:
 
 
 def _raise(evidence: Evidence, counts: FileCounts) -> str:
-    now = counts.soft_limit or 0
-    new = min(MOST, max(ENOUGH, 1 << (4 * now).bit_length()))
+    """Now and for good: the soft limit alone, for a hard limit that is lowered is gone for the process."""
+    now, hard = counts.soft_limit or 0, counts.hard_limit
+    new, most = max(ENOUGH, 1 << (4 * now).bit_length()), max(raising.NR_OPEN, hard or 0)
+    before = f"sysctl -w fs.nr_open={new}; " if now >= most else ""
+    new = new if before else min(new, most)
+    both = max(new, hard or USUAL_HARD)
     pid = counts.fullest_pid or (evidence.target.pid if evidence.target else None)
     for_good = remedies.keep(
         evidence,
-        line=f"LimitNOFILE={new}",
-        option=f"--ulimit nofile={new}:{new}",
-        otherwise=f"ulimit -n {new} before it is started (nofile in limits.conf(5))",
+        line=f"LimitNOFILE={raising.directive(new, both)}",
+        option=f"--ulimit nofile={raising.ulimit(new, both)}",
+        otherwise=f"ulimit -Sn {new} before it is started (nofile in limits.conf(5))",
         was=str(now),
     )
-    return f"now: prlimit --pid {pid} --nofile={new}:{new}\nfor good: {for_good}"
+    return f"now: {before}prlimit --pid {pid} --nofile={raising.prlimit(new, hard)}\nfor good: {for_good}"
 
 
 # -- the slope

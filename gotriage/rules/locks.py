@@ -8,13 +8,15 @@ deadlock
     goroutines are asleep", runtime/proc.go, checkdead) only where no signal is caught and no C is linked in. A
     program whose goroutines only receive is idle, and well.
 lock-contention
-    20 goroutines and twice GOMAXPROCS wait for one lock in every look of 4 s: up to GOMAXPROCS of them may be between
-    two turns on a lock that is merely busy. Or two wait for a minute: since Go 1.9 a mutex is handed over after 1 ms
-    (sync/mutex.go, starvationThresholdNs), so whoever holds it is stuck.
+    20 goroutines and twice GOMAXPROCS wait for one lock in every look of 4 s, or in three quarters of 20 s: up to
+    GOMAXPROCS of them may be between two turns on a lock that is merely busy. Or two wait for a minute: since Go 1.9 a
+    mutex is handed over after 1 ms (sync/mutex.go, from Go 1.24 internal/sync/mutex.go, starvationThresholdNs), so
+    whoever holds it is stuck.
 """
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from gotriage.records.findings import Fine, Severity, Unknown
@@ -36,8 +38,17 @@ DEADLOCK: Final = "deadlock"
 CONTENTION: Final = "lock-contention"
 DEFAULTS: Final = {
     DEADLOCK: {"seconds": 3.0, "all_seconds": 10.0},
-    CONTENTION: {"waiters": 20.0, "per_processor": 2.0, "seconds": 4.0, "stuck": 2.0, "stuck_seconds": 60.0},
+    CONTENTION: {
+        "waiters": 20.0,
+        "per_processor": 2.0,
+        "seconds": 4.0,
+        "stuck": 2.0,
+        "stuck_seconds": 60.0,
+        "share": 0.75,
+    },
 }
+_DIPS: Final = 5
+"""Times the shortest time in which a lock may be seen without its waiters now and then."""
 LOCKS: Final = ("mutex", "rwmutex", "semaphore")
 NEEDS_ANOTHER: Final = (
     "chan send",
@@ -185,25 +196,47 @@ def contention(evidence: Evidence) -> Iterator[Claim]:
     if table is None:
         yield evidence.unknown(CONTENTION, golook.GOROUTINES)
         return
-    locks = sorted((one for one in table.objects if one.type in LOCKS), key=lambda one: -one.waiters)
-    for lock in locks:
-        if (least := _contended(evidence, lock)) or _stuck(evidence, table, lock):
-            yield _lock_finding(evidence, table, lock, least)
+    locks = _locks(evidence, table)
+    for seen, lock in locks:
+        if (most := _contended(evidence, lock)) or (seen is table and _stuck(evidence, table, lock)):
+            yield _lock_finding(evidence, seen, lock, most)
             return
-    waiting = sum(lock.waiters for lock in locks)
-    yield Fine(
-        CONTENTION, f"{count(waiting)} goroutines wait for locks" if waiting else "no goroutine waits for a lock"
-    )
+    waiting = sum(lock.waiters for seen, lock in locks if seen is table)
+    told = f"{count(waiting)} goroutines wait for locks" if waiting else "no goroutine waits for a lock"
+    yield Fine(CONTENTION, told)
+
+
+def _locks(evidence: Evidence, table: Goroutines) -> list[tuple[Goroutines, WaitObject]]:
+    """Locks that somebody waited for of late, each as it was last seen, that with the most waiters first."""
+    found: dict[int, tuple[Goroutines, WaitObject]] = {}
+    for seen in (*evidence.series(Goroutines, _DIPS * evidence.limit(CONTENTION, "seconds")), table):
+        found.update((thing.address, (seen, thing)) for thing in seen.objects if thing.type in LOCKS)
+    return sorted(found.values(), key=lambda pair: -pair[1].waiters)
 
 
 def _contended(evidence: Evidence, lock: WaitObject) -> int:
-    """The least number of waiters in any look of the last seconds, 0 where that is not many."""
+    """Waiters in most looks; 0 unless they were many in every look of some seconds, or nearly all of a longer time.
+
+    A lock that is handed on is seen without waiters now and then, between two who hold it for long.
+    """
     runtime = evidence.current(GoRuntime)
     processors = (runtime.gomaxprocs if runtime is not None else None) or 0
     many = max(evidence.limit(CONTENTION, "waiters"), evidence.limit(CONTENTION, "per_processor") * processors)
-    tables = golook.held(evidence, evidence.limit(CONTENTION, "seconds"))
-    least = min((_waiters(table, lock.address) for table in (*tables,)), default=0)
-    return least if least >= many else 0
+    shortest = evidence.limit(CONTENTION, "seconds")
+    for long, least in ((shortest, 1.0), (_DIPS * shortest, evidence.limit(CONTENTION, "share"))):
+        pieces = _pieces(evidence, lock.address, long)
+        held = sum(spent for spent, waiters in pieces if waiters >= many)
+        if pieces and held >= least * sum(spent for spent, _ in pieces):
+            return int(median(waiters for _, waiters in pieces if waiters >= many))
+    return 0
+
+
+def _pieces(evidence: Evidence, address: int, long: float) -> list[tuple[float, int]]:
+    """For the last so many seconds of looking, how long each number of waiters held; none where there was less."""
+    end, tables = golook.last_look(evidence), golook.held(evidence, long)
+    begins = [max(0.0, long - (end - table.at).total_seconds()) for table in tables]
+    ends = [*begins[1:], long + 0.001]  # the last look counts as a moment
+    return [(until - since, _waiters(table, address)) for table, since, until in zip(tables, begins, ends, strict=True)]
 
 
 def _waiters(table: Goroutines, address: int) -> int:
@@ -215,21 +248,21 @@ def _stuck(evidence: Evidence, table: Goroutines, lock: WaitObject) -> bool:
     return lock.waiters >= evidence.limit(CONTENTION, "stuck") and golook.stuck(evidence, table, lock.ids, long)
 
 
-def _lock_finding(evidence: Evidence, table: Goroutines, lock: WaitObject, least: int) -> Finding:
+def _lock_finding(evidence: Evidence, table: Goroutines, lock: WaitObject, most: int) -> Finding:
     groups = golook.groups_on(table, lock)
     since = min((group.since for group in groups if group.since), default=None)
     long = golook.waited(evidence, since)
     stuck = _stuck(evidence, table, lock)
-    severity: Severity = "critical" if stuck and least else "warning"
+    severity: Severity = "critical" if stuck and most else "warning"
     place = golook.where(groups[0]) if groups else f"{lock.address:#x}"
     title = f"{count(lock.waiters)} goroutines wait for one {_kind(lock)}, at {place}"
     if stuck:
         title += f", for {seconds(long)}"
     seen, named = _named(evidence, table, lock)
     told = [*(golook.described(table, group) for group in groups[:3]), *_holder_words(evidence, seen, named)]
-    if least:
+    if most:
         span = seconds(evidence.limit(CONTENTION, "seconds"))
-        told.append(f"at least {count(least)} waited in every look of the last {span}")
+        told.append(f"{count(most)} waited in most looks of late, for {span} or more")
     told.append(f"the {_kind(lock)} is at {lock.address:#x}" + (f": {lock.detail}" if lock.detail else ""))
     if groups:
         told.append(golook.oldest(evidence, groups[0]))
