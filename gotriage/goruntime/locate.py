@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     U64 = NDArray[np.uint64]
 
-TRIED: Final = 8
+TRIED: Final = 16
 """Candidates of a variable that are checked, those with most votes first."""
 LEAST_VOTES: Final = 2
 TRAILING: Final = (0, 1, 2, 4)
@@ -105,7 +105,7 @@ def _first(checks: Checks, name: str, ballot: Counter[int]) -> int | None:
 
 
 def votes(image: Image, layout: Layout) -> dict[str, Counter[int]]:
-    """Variable to candidate address to the number of functions that touch it as they touch the variable."""
+    """Variable to candidate address to its votes: one for each place of the variable that a function touches there."""
     ballots: dict[str, Counter[int]] = {}
     targets: dict[str, U64] = {}
     ranges = [(module.noptrdata, module.enoptrbss) for module in image.modules]
@@ -114,10 +114,16 @@ def votes(image: Image, layout: Layout) -> dict[str, Counter[int]]:
         for function, offsets in functions.items():
             if function not in targets:
                 targets[function] = operands(image, function, ranges)
-            bases = {int(target) - offset for target in targets[function].tolist() for offset in offsets}
-            ballot.update(bases)
-        ballots[name] = ballot
+            ballot.update(target - offset for target in targets[function].tolist() for offset in offsets)
+        aligned = alignment(layout, name)
+        ballots[name] = Counter({place: number for place, number in ballot.items() if place % aligned == 0})
     return ballots
+
+
+def alignment(layout: Layout, name: str) -> int:
+    """What the address of a variable is a multiple of, bytes: a wrong length of an operand is not taken for a vote."""
+    known = layout.globals.get(name)
+    return 1 if known is None or known.size < 4 else 8 if known.size >= 8 else 4
 
 
 def operands(image: Image, function: str, ranges: Iterable[tuple[int, int]]) -> U64:
