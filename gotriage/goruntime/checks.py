@@ -33,6 +33,10 @@ class Checks:
     def __init__(self, memory: Memory, layout: Layout, image: Image) -> None:
         self._memory, self._layout, self._image = memory, layout, image
 
+    def knows(self, name: str) -> bool:
+        """Whether the variable has a check of its own."""
+        return hasattr(self, f"_{name}")
+
     def sound(self, name: str, place: int) -> bool:
         """The contents make sense; True for a variable that has no check of its own and can be read."""
         check = getattr(self, f"_{name}", None)
@@ -94,6 +98,14 @@ class Checks:
             return False
         made = gopc[started & (gopc != 0)]
         return bool((functions.index(made) >= 0).all() and not functions.is_entry(made).any())
+
+    def _godebugEnv(self, place: int) -> bool:  # noqa: N802  # named after the variable that it checks
+        """A *string, nil until the program has looked (runtime/runtime.go, godebugEnv, Go 1.21)."""
+        pointer = self._number(place)
+        if not pointer:
+            return True
+        text, length = struct.unpack("<QQ", self._memory.read(pointer, 16))
+        return length <= 1 << 16 and (not length or self._memory.read(text, length).isascii())
 
     def _allglen(self, place: int) -> bool:
         return 0 < self._number(place) <= MAX_G

@@ -94,8 +94,11 @@ def locate(memory: Memory, image: Image, layout: Layout) -> Globals:
 
 
 def _first(checks: Checks, name: str, ballot: Counter[int]) -> int | None:
-    """The candidate with most votes whose contents make sense."""
-    for place, number in ballot.most_common(TRIED):
+    """The candidate with most votes whose contents make sense; no tie where contents cannot tell."""
+    leading = ballot.most_common(TRIED)
+    if len(leading) > 1 and leading[0][1] == leading[1][1] and not checks.knows(name):
+        return None
+    for place, number in leading:
         if number >= LEAST_VOTES and checks.sound(name, place):
             return place
     return None
