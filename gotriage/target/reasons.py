@@ -30,7 +30,7 @@ def why_down(state: UnitState, load_error: str = "") -> str:
     if gave_up(state):
         details.append(f"restarted {_times(state)}, then start request repeated too quickly")
     elif state.sub_state == "auto-restart":
-        details.append(f"restarted {_times(state)}, the next start is due")
+        details.append(f"restarted {_times(state)}, the next start is due" if state.n_restarts else "a restart is due")
     if state.triggered_by and state.active_state == "inactive":
         details.append(f"started by {', '.join(state.triggered_by[:3])}")
     return words + (": " + "; ".join(details) if details else "")

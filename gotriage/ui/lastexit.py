@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CODES = {"exited": EXITED, "killed": KILLED, "dumped": DUMPED}
 """EXIT_CODE= of the journal to CLD_* of waitid(2)."""
+SAID = ("", "success", "exit-code", "signal", "core-dump")
+"""Results of systemd that say no more than the status or signal beside them."""
 NEAR = timedelta(seconds=3)
 """An end is seen by us a moment after systemd notes it: so near they are one."""
 LOOKED_AT = 50
@@ -42,7 +44,7 @@ def last_exit(front: Front) -> list[Span]:
     spans: list[Span] = []
     if (end := newest_end(front)) is not None:
         role = "critical" if end.bad else "dim"
-        result = f"  result {end.result}" if end.result and end.result != "success" else ""
+        result = f"  result {end.result}" if end.result not in SAID else ""
         spans = [(f"{end.words} at {units.timestamp(end.at)}", role), (result, role), ("  ", "")]
     if unit is not None and unit.n_restarts:
         return [*spans, (f"{units.counted(unit.n_restarts, 'restart')} by systemd", "warning")]

@@ -42,6 +42,8 @@ def test_units():
     assert why_down(looped).endswith("restarted 4 times, then start request repeated too quickly")
     waiting = unit(active_state="activating", sub_state="auto-restart", n_restarts=1)
     assert why_down(waiting).endswith("restarted once, the next start is due")
+    first = unit(active_state="activating", sub_state="auto-restart", n_restarts=0)
+    assert why_down(first).endswith("; a restart is due")
     assert why_down(unit(load_state="masked")) == "masked"
     assert why_down(unit(load_state="bad-setting"), "Exec format error") == (
         "the unit file has errors: Exec format error"

@@ -133,6 +133,14 @@ def test_an_exit_before_the_first_look_is_in_the_journal():
     assert "exited, status 2 at" in last_exit(LogLines(at=made.START, rows=(line,)))
 
 
+@pytest.mark.parametrize(("result", "shown"), [("exit-code", False), ("oom-kill", True), ("watchdog", True)])
+def test_systemd_s_result_is_told_where_it_says_more(result, shown):
+    ended = made.START + timedelta(seconds=150)
+    seen = last_exit(unit(151, exec_main_exit=ended, exec_main_code=2, exec_main_status=9, result=result))
+    assert "killed by SIGKILL at" in seen
+    assert (f"result {result}" in seen) is shown
+
+
 def test_one_end_told_twice_is_told_in_systemd_s_time():
     ended = made.START + timedelta(seconds=150)
     session = made.session(2)

@@ -93,7 +93,9 @@ def test_a_machine_without_go_services_says_so():
     async def use(app, pilot):
         return text(app)
 
-    assert "Looking at every process" in picker(use)[0]
+    seen, _ = picker(use)
+    assert "Looking at every process" in seen
+    assert "look into it" not in seen.splitlines()[-1]
 
 
 def test_the_help_says_what_is_listed_and_goes_back():

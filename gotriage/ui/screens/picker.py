@@ -121,6 +121,8 @@ class PickerScreen(Frame):
 
     def hints(self) -> Sequence[Hint]:
         """Keys that work here."""
+        if self.has_class("-nothing"):
+            return ()
         return ("⏎", "look into it"), ("/", "search"), ("&", "filter"), ("o", "sort"), ("y", "copy")
 
     def on_mount(self) -> None:
