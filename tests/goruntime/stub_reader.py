@@ -45,8 +45,8 @@ class StubRuntime:
             os.kill(os.getpid(), signal.SIGKILL)
         elif what == "print":
             print("x" * 100, flush=True)
-        elif what == "read":
-            self.memory.read(int(sys.argv[1]), 1)
+        elif str(what).startswith("read "):
+            self.memory.read(int(what.split()[1]), 1)
         elif what == "memory":
             bytearray(8 << 30)
         elif what in ERRORS:

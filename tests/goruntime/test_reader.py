@@ -24,6 +24,7 @@ from tests.lab.process import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HUNG = str(Path(__file__).with_name("hungpage.py"))
 STUB = str(Path(__file__).with_name("stub_reader.py"))
 LONG = 60.0
 
@@ -233,3 +234,23 @@ def test_an_error_class_is_only_one_of_ours():
     assert type(wire.error_of(wire.Failure("gotriage.host.vm", "Rate", "x", ours=True))) is ReaderFailed
     error = wire.error_of(wire.failure_of(NotGo("no \udcff Go")))
     assert (type(error), str(error)) == (NotGo, "no ? Go")
+
+
+@pytest.mark.real
+def test_a_page_in_a_file_system_that_hangs(tmp_path: Path):
+    """The reader waits in the kernel, and cannot even be killed: it is left behind, and another one goes on."""
+    with subprocess.Popen([sys.executable, HUNG, str(tmp_path)], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            pid, address = map(int, server.stdout.readline().split())
+            with Reader(pid, words=(STUB,)) as reader:
+                assert reader.call("goroutine", LONG, id=f"read {address}").count == 1
+                stuck = pid_of(reader)
+                with pytest.raises(ReaderLate, match="in a file system that hangs"):
+                    reader.call("goroutine", 1.0, id=f"read {address + 4096}")
+                assert child.collect() == [stuck]
+                assert Path(f"/proc/{stuck}/stat").read_text().rpartition(")")[2].split()[0] == "D"
+                assert reader.call("goroutine", LONG, id=f"read {address}").count == 1
+        finally:
+            server.kill()
+    wait_until(lambda: child.collect() == [], LONG)
