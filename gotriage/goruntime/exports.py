@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gotriage.goruntime import protobuf as pb
 from gotriage.goruntime.report import Frame
+from gotriage.goruntime.symbols import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +33,10 @@ NOWHERE = Frame("[stack not read]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
+PANIC = "panic"
+"""How Go prints runtime.gopanic."""
 ENDS = "runtime.goexit"
 """Lies below every goroutine's first function; Go's profiles leave it out (runtime/pprof/proto.go)."""
-CONTEXT = ("runtime.runFinalizers", "runtime.runCleanups")
-"""Shown always, from Go 1.27 on."""
 
 
 def as_printed(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
@@ -43,22 +44,12 @@ def as_printed(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
 
     A panic in the middle of a stack shows too. Where nothing is left, as for the runtime's own goroutines, all are.
     """
-    shown = tuple(frame for number, frame in enumerate(frames) if _shows(frame.function, first=number == 0))
-    return shown or frames
-
-
-def _shows(function: str, *, first: bool) -> bool:
-    if (function == "runtime.gopanic" and not first) or function in CONTEXT:
-        return True
-    return "." in function and (not function.startswith("runtime.") or _exported(function[len("runtime.") :]))
-
-
-def _exported(name: str) -> bool:
-    """An exported function, or an exported method of an exported type (runtime/traceback.go, isExportedRuntime)."""
-    receiver, _, name = name.rpartition(".")
-    if receiver.startswith("(*") and receiver.endswith(")"):
-        receiver = receiver[2:-1]
-    return "A" <= name[:1] <= "Z" and (not receiver or "A" <= receiver[0] <= "Z")
+    kept: list[Frame] = []
+    for frame in frames:
+        name = "runtime.gopanic" if frame.function == PANIC else frame.function
+        if shown(name, first=not kept):
+            kept.append(frame)
+    return tuple(kept) or frames
 
 
 def _plain(text: str) -> str:
@@ -111,7 +102,7 @@ def _creator(dump: Dump, one: Goroutine) -> Iterator[str]:
     if one.created_by < 0:
         return
     site = dump.sites[one.created_by]
-    if not _shows(site.function, first=False) or one.id == 1:
+    if not shown(site.function) or one.id == 1:
         return
     parent = f" in goroutine {one.created_by_id}" if one.created_by_id else ""
     yield f"created by {_printed(site.function)}{parent}"
@@ -120,7 +111,7 @@ def _creator(dump: Dump, one: Goroutine) -> Iterator[str]:
 
 def _printed(function: str) -> str:
     """A panic goes by its short name (runtime/traceback.go, printFuncName)."""
-    return "panic" if function == "runtime.gopanic" else _plain(function)
+    return PANIC if function == "runtime.gopanic" else _plain(function)
 
 
 def _place(frame: Frame) -> str:
