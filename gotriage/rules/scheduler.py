@@ -143,8 +143,7 @@ def hot_loops(evidence: Evidence) -> Iterator[Claim]:
     """Goroutines that were on a CPU whenever one looked."""
     if not golook.is_go(evidence):
         return
-    looks = evidence.series(GoroutineCounts, evidence.limit(LOOP, "seconds"))
-    if not looks:
+    if evidence.current(GoroutineCounts) is None:
         yield evidence.unknown(LOOP, golook.GOROUTINES)
         return
     used = _cpu(evidence)
@@ -156,8 +155,8 @@ def hot_loops(evidence: Evidence) -> Iterator[Claim]:
     if used < least:
         yield Fine(LOOP, f"{cores(used)} CPUs in use")
         return
-    watched = (looks[-1].at - looks[0].at).total_seconds()
-    if watched < evidence.limit(LOOP, "seconds") or len(looks) < evidence.limit(LOOP, "looks"):
+    looks = _looks(evidence)
+    if not looks:
         reason = f"a loop shows after {seconds(evidence.limit(LOOP, 'seconds'))} of watching"
         yield Unknown(LOOP, reason, golook.WATCH_ON)
         return
@@ -166,6 +165,15 @@ def hot_loops(evidence: Evidence) -> Iterator[Claim]:
         yield _loop_finding(evidence, looks, hot, used)
     else:
         yield Fine(LOOP, f"{cores(used)} CPUs in use, by goroutines that come and go")
+
+
+def _looks(evidence: Evidence) -> Sequence[GoroutineCounts]:
+    """The last looks that span the time and are as many as the thresholds ask for; none where there are not so many."""
+    known = evidence.series(GoroutineCounts, 10 * evidence.limit(LOOP, "seconds"))
+    for first in range(len(known) - int(evidence.limit(LOOP, "looks")), -1, -1):
+        if (known[-1].at - known[first].at).total_seconds() >= evidence.limit(LOOP, "seconds"):
+            return known[first:]
+    return ()
 
 
 def _cpu(evidence: Evidence) -> float | None:
