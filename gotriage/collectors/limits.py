@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gotriage.errors import GotriageError, NotPermitted, TargetGone
-from gotriage.host import clock, fds, resources
+from gotriage.host import clock, fds, mounts, resources
 from gotriage.host.cgroupfs import Cgroups, locate, unified_path
 from gotriage.host.unit_limits import configured
+from gotriage.records import raising
 from gotriage.records.base import Why
 from gotriage.records.limits import Limit, LimitTable
 from gotriage.records.stream import Gap
@@ -71,6 +72,14 @@ RLIMITS = {
 """Names: fs/proc/base.c lnames; units: getrlimit(2)."""
 
 
+_BY_DIRECTIVE = {known.directive: known for known in RLIMITS.values()}
+_OPTIONS = {
+    "TasksMax": "--pids-limit",
+    "MemoryHigh": "--memory-reservation",
+    "MemoryMax": "--memory",
+    "MemorySwapMax": "--memory-swap",
+}
+"""Directive of systemd.resource-control(5) to the option of docker update."""
 _DIRECTIVES = {known.directive: known.unit for known in RLIMITS.values()} | {
     "TasksMax": "count",
     "MemoryHigh": "bytes",
@@ -105,10 +114,30 @@ def fullness(row: Limit) -> tuple[float, float]:
     return -share, row.full_in if row.full_in is not None else float("inf")
 
 
-def roomier(used: float | None, soft: float | None) -> int:
-    """A limit to suggest: a power of two, at least four times the use and twice the limit of now, 65536 at least."""
+HIGHEST = {
+    "kernel.pid_max": 4_194_304,
+    "kernel.threads-max": 0x3FFF_FFFF,
+    "vm.max_map_count": 0x7FFF_FFFF,
+    "fs.file-max": (1 << 63) - 1,
+}
+"""What the kernel takes at most: PID_MAX_LIMIT (include/linux/threads.h, 64 bit), MAX_THREADS (kernel/fork.c), an int,
+a long."""
+
+
+def roomier(used: float | None, soft: float | None, most: int | None = None) -> int:
+    """A limit to suggest: a power of two, at least four times the use and twice the limit of now, 65536 at least.
+
+    Not above `most`, which is what the kernel takes.
+    """
     wanted = max(4 * (used or 0), 2 * (soft or 0), 65536)
-    return 1 << (int(wanted) - 1).bit_length()
+    power = 1 << (int(wanted) - 1).bit_length()
+    return power if most is None else min(power, most)
+
+
+def by_sysctl(name: str, used: float | None, limit: float) -> str:
+    """The command that raises a limit of the machine."""
+    value = roomier(used, limit, HIGHEST.get(name))
+    return f"sysctl -w {name}={value}" if value > limit else "nothing: the kernel takes no higher value"
 
 
 class LimitCollector:
@@ -206,32 +235,42 @@ class LimitCollector:
                 hard=hard,
                 unlimited=soft is None,
                 used=use,
-                fix=self._raise_rlimit(known, use, soft, pid) if soft is not None else "",
+                fix=self._raise_rlimit(known, use, (soft, hard), pid) if soft is not None else "",
                 subject=f"pid {pid}",
                 unknown=why,
             )
         yield from self._mappings(pid)
 
-    def _raise_rlimit(self, known: Rlimit, used: float | None, soft: float, pid: int) -> str:
+    def _raise_rlimit(self, known: Rlimit, used: float | None, limit: tuple[int, int | None], pid: int | None) -> str:
+        """The line that raises a soft limit and lowers no hard one; `limit` is both, a hard one of None is no limit."""
+        soft, hard = limit
         if known.unit not in ("count", "bytes") or not soft:
             return ""
-        value = roomier(used, soft)
+        value, before = roomier(used, soft), ""
+        if known.name == "RLIMIT_NOFILE":
+            most = resources.sysctl(self._host, "fs.nr_open") or raising.NR_OPEN
+            if soft < most:
+                value = min(value, most)
+            elif soft >= raising.NR_OPEN_MOST:
+                return "nothing: the kernel takes no higher value"
+            else:
+                before = f"sysctl -w fs.nr_open={value}; "
         if self._target.container is not None:
             engine = self._target.container.engine
-            return (
-                f"{engine if engine in ('docker', 'podman') else 'the engine'}: --ulimit {known.option}={value}:{value}"
-            )
-        if self._target.unit:
+            command = engine if engine in ("docker", "podman") else "the engine"
+            return f"{before}{command}: --ulimit {known.option}={raising.ulimit(value, hard)}"
+        if self._target.unit and not self._target.unit.endswith(".scope"):
             unit = shlex.quote(clean(self._target.unit))
-            return f"{_systemctl(self._target)} edit {unit}: [Service] {known.directive}={value}"
-        return f"prlimit --pid {pid} --{known.option}={value}:{value}"
+            line = f"{known.directive}={raising.directive(value, hard)}"
+            return f"{before}{_systemctl(self._target)} edit {unit}: [Service] {line}"
+        return f"{before}prlimit --pid {pid} --{known.option}={raising.prlimit(value, hard)}" if pid else ""
 
     def _mappings(self, pid: int) -> Iterator[Limit]:
         limit = resources.sysctl(self._host, "vm.max_map_count")
         if limit is None:
             return
         used = self._now_and_then("mappings", lambda: resources.mappings(self._host, pid))
-        fix = f"sysctl -w vm.max_map_count={roomier(used, limit)}"
+        fix = by_sysctl("vm.max_map_count", used, limit)
         why = None if used is not None else ROOT
         yield Limit(
             name="vm.max_map_count", scope="kernel", soft=limit, used=used, fix=fix, subject=f"pid {pid}", unknown=why
@@ -253,8 +292,22 @@ class LimitCollector:
                 use = self._in_use.get(name)
                 why = None if use is not None else NOT_COUNTED
                 yield Limit(
-                    name=name, scope="systemd", unit=known, soft=soft, hard=hard, used=use, subject=unit, unknown=why
+                    name=name,
+                    scope="systemd",
+                    unit=known,
+                    soft=soft,
+                    hard=hard,
+                    used=use,
+                    fix=self._raise_setting(name, use, (soft, hard)),
+                    subject=unit,
+                    unknown=why,
                 )
+
+    def _raise_setting(self, name: str, used: float | None, limit: tuple[int, int | None]) -> str:
+        """The line that raises what the unit is configured to."""
+        if name in _OPTIONS:
+            return self._raise_cgroup(name, _OPTIONS[name], limit[0])
+        return self._raise_rlimit(_BY_DIRECTIVE[name], used, limit, self._target.pid)
 
     def _cgroup(self) -> Iterator[Limit]:
         path = unified_path(self._host, self._target.pid, self._target.cgroup)
@@ -262,7 +315,7 @@ class LimitCollector:
             group = locate(self._cgroups, controller, path, self._target.cgroup_v1)
             if group is None or group.whole_machine:
                 continue
-            for limit_name, use_name, unit, directive, option in files[group.version]:
+            for limit_name, use_name, unit, directive in files[group.version]:
                 found = group.tightest(limit_name)
                 if found is None:
                     continue
@@ -273,7 +326,7 @@ class LimitCollector:
                     unit=unit,
                     soft=limit,
                     used=level.number(use_name),
-                    fix=self._raise_cgroup(directive, option, limit),
+                    fix=self._raise_cgroup(directive, _OPTIONS[directive], limit),
                     subject=clean(level.path),
                 )
 
@@ -290,7 +343,7 @@ class LimitCollector:
 
     def _kernel(self) -> Iterator[Limit]:
         for row in resources.of_kernel(self._host):
-            fix = f"sysctl -w {row.name}={roomier(row.used, row.limit)}"
+            fix = by_sysctl(row.name, row.used, row.limit)
             yield Limit(name=row.name, scope="kernel", soft=row.limit, used=row.used, fix=fix, subject="machine")
 
     def _systems_of(self, pid: int) -> list[resources.FileSystem]:
@@ -300,25 +353,34 @@ class LimitCollector:
             self._systems, self._systems_at = resources.file_systems(self._host, pid), now
         return self._systems
 
+    def _way_in(self, pid: int) -> str:
+        """What stands before a path of the target so that a shell here finds it; "" when both see the same files."""
+        try:
+            same = self._host.proc.link(pid, "ns", "mnt") == self._host.proc.link("self", "ns", "mnt")
+            same = same and self._host.proc.link(pid, "root") == "/"
+        except (GotriageError, OSError):
+            same = self._target.container is None
+        return "" if same else f"/proc/{pid}/root"
+
     def _file_systems(self) -> Iterator[Limit]:
         pid = self._target.pid
         if pid is None:
             return
+        points, prefix = mounts.of(self._host, pid), self._way_in(pid)
         for row in self._systems_of(pid):
             path = clean(row.path)
-            full = float(row.used_bytes + row.room_bytes)
+            full = row.used_bytes + row.room_bytes
+            mount = mounts.holding(points, row.path)
+            seen = shlex.quote(prefix + path)
+            fix = f"df -h {seen}"
+            if mount is not None:
+                fix += f"; du -x --max-depth=2 {shlex.quote(prefix + clean(mount.point))} | sort -n | tail"
             yield Limit(
-                name="space",
-                scope="filesystem",
-                unit="bytes",
-                soft=full,
-                used=row.used_bytes,
-                subject=path,
-                fix=f"df -h {shlex.quote(path)}; du -x --max-depth=2 / | sort -n | tail",
+                name="space", scope="filesystem", unit="bytes", soft=full, used=row.used_bytes, subject=path, fix=fix
             )
             if row.inodes is not None:
                 used, room = row.inodes
-                fix = f"df -i {shlex.quote(path)}"
+                fix = f"df -i {seen}"
                 yield Limit(name="inodes", scope="filesystem", soft=used + room, used=used, subject=path, fix=fix)
 
     def close(self) -> None:
@@ -327,20 +389,19 @@ class LimitCollector:
 
 _CGROUP_FILES = {
     "pids": {
-        1: [("pids.max", "pids.current", "count", "TasksMax", "--pids-limit")],
-        2: [("pids.max", "pids.current", "count", "TasksMax", "--pids-limit")],
+        1: [("pids.max", "pids.current", "count", "TasksMax")],
+        2: [("pids.max", "pids.current", "count", "TasksMax")],
     },
     "memory": {
-        1: [("memory.limit_in_bytes", "memory.usage_in_bytes", "bytes", "MemoryMax", "--memory")],
+        1: [("memory.limit_in_bytes", "memory.usage_in_bytes", "bytes", "MemoryMax")],
         2: [
-            ("memory.max", "memory.current", "bytes", "MemoryMax", "--memory"),
-            ("memory.high", "memory.current", "bytes", "MemoryHigh", "--memory-reservation"),
-            ("memory.swap.max", "memory.swap.current", "bytes", "MemorySwapMax", "--memory-swap"),
+            ("memory.max", "memory.current", "bytes", "MemoryMax"),
+            ("memory.high", "memory.current", "bytes", "MemoryHigh"),
+            ("memory.swap.max", "memory.swap.current", "bytes", "MemorySwapMax"),
         ],
     },
 }
-"""Controller to, by version: limit file, use file, unit, systemd's directive (systemd.resource-control(5)), and the
-option of docker update."""
+"""Controller to, by version: limit file, use file, unit, and systemd's directive."""
 
 
 def _systemctl(target: Target) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
+
+import msgspec
 
 from gotriage.records.base import Record, Row, Why
 
 
 class Limit(Row, frozen=True, kw_only=True):
-    """One limit. `soft`, `hard` and `used` are in `unit`; None with `unlimited_soft` is no limit at all.
+    """One limit. `soft`, `hard` and `used` are in `unit`; None with `unlimited` is no limit at all.
+
+    Counts and bytes are integers, also in recordings that were made when they were written as 512.0.
 
     Attributes:
         name: as the owner calls it: RLIMIT_NOFILE, TasksMax, memory.max, kernel.pid_max, free inodes of a path ...
@@ -24,16 +28,28 @@ class Limit(Row, frozen=True, kw_only=True):
     name: str
     scope: Literal["rlimit", "systemd", "cgroup", "kernel", "filesystem"]
     unit: str = "count"
-    soft: float | None = None
-    hard: float | None = None
+    soft: int | float | None = None
+    hard: int | float | None = None
     unlimited: bool = False
-    used: float | None = None
+    used: int | float | None = None
     growth: float | None = None
     full_in: float | None = None
     fix: str = ""
     subject: str = ""
     """What it applies to: a pid, a cgroup path, a mount point."""
     unknown: Why | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit in WHOLE:
+            for name in ("soft", "hard", "used"):
+                value = getattr(self, name)
+                if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST:
+                    msgspec.structs.force_setattr(self, name, int(value))
+
+
+WHOLE: Final = ("count", "bytes")
+"""Units without fractions."""
+LARGEST: Final = 1 << 64
 
 
 class LimitTable(Record, frozen=True, kw_only=True, tag="limits"):

@@ -10,10 +10,11 @@ import sys
 
 import pytest
 from gotriage.collectors import limits
-from gotriage.collectors.limits import LimitCollector, full_in, fullness, growth_of, roomier
-from gotriage.host import Host
+from gotriage.collectors.limits import LimitCollector, by_sysctl, full_in, fullness, growth_of, roomier
+from gotriage.host import Host, clock
 from gotriage.records.limits import Limit, LimitTable
 from gotriage.records.target import TargetSpec
+from gotriage.session.stream import Decoder, encode
 from gotriage.target.model import ContainerRef, Process, Target
 
 OPEN = "import os, sys; held = [os.open('/dev/null', 0) for _ in range({count})]"
@@ -116,8 +117,99 @@ def test_the_line_that_raises_it_fits_the_target(holder):
         table(pid, unit="api.service")["RLIMIT_NOFILE", "rlimit"].fix
         == "systemctl edit api.service: [Service] LimitNOFILE=65536"
     )
+    assert table(pid, unit="session-3.scope")["RLIMIT_NOFILE", "rlimit"].fix.startswith("prlimit --pid ")
     docker = table(pid, container=ContainerRef("docker", "a" * 64))["RLIMIT_NOFILE", "rlimit"]
     assert docker.fix == "docker: --ulimit nofile=65536:65536"
+
+
+def raised(name, soft, hard, used=None, nr_open="1048576", **more):
+    """The line for a limit of a process, with its soft and hard value."""
+    host = Host()
+    target = Target(spec=TargetSpec("pid", "7"), host=host, pids=(7,), **more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits.resources, "sysctl", lambda *_: int(nr_open))
+        return LimitCollector(host, target)._raise_rlimit(limits.RLIMITS[name], used, (soft, hard), 7)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "bare", "unit", "docker"),
+    [
+        (8 << 20, None, "16777216:", "16777216:infinity", "16777216:-1"),
+        (8 << 20, 1 << 40, "16777216:", "16777216:1099511627776", "16777216:1099511627776"),
+        (8 << 20, 8 << 20, "16777216:16777216", "16777216", "16777216:16777216"),
+    ],
+)
+def test_no_line_lowers_a_hard_limit(soft, hard, bare, unit, docker):
+    name = "Max stack size"
+    assert raised(name, soft, hard) == f"prlimit --pid 7 --stack={bare}"
+    assert raised(name, soft, hard, unit="x.service") == f"systemctl edit x.service: [Service] LimitSTACK={unit}"
+    engine = ContainerRef("docker", "a" * 64)
+    assert raised(name, soft, hard, container=engine) == f"docker: --ulimit stack={docker}"
+
+
+def test_descriptors_are_not_raised_above_what_the_kernel_takes():
+    name = "Max open files"
+    assert raised(name, 1024, 524288) == "prlimit --pid 7 --nofile=65536:"
+    assert raised(name, 900_000, 1_048_576, 800_000) == "prlimit --pid 7 --nofile=1048576:"
+    assert (
+        raised(name, 1_048_576, 1_048_576, 1_000_000)
+        == "sysctl -w fs.nr_open=4194304; prlimit --pid 7 --nofile=4194304:4194304"
+    )
+    assert raised(name, 1 << 30, 1 << 30, 1 << 29, nr_open=1 << 30).startswith("nothing: ")
+
+
+def test_no_sysctl_above_what_the_kernel_takes():
+    assert by_sysctl("kernel.pid_max", 3_000_000, 3_500_000) == "sysctl -w kernel.pid_max=4194304"
+    assert by_sysctl("kernel.pid_max", 3_000_000, 4_194_304) == "nothing: the kernel takes no higher value"
+    assert by_sysctl("kernel.pid_max", 1000, 32768) == "sysctl -w kernel.pid_max=65536"
+    assert by_sysctl("vm.max_map_count", 10, 0x7FFF_FFFF) == "nothing: the kernel takes no higher value"
+
+
+@pytest.mark.real
+def test_the_line_does_what_it_says_and_lowers_nothing(holder, monkeypatch):
+    monkeypatch.setattr(limits, "roomier", lambda *_: 700)
+    pid = holder(1, 256)
+    fix = table(pid)["RLIMIT_NOFILE", "rlimit"].fix
+    assert fix == f"prlimit --pid {pid} --nofile=700:"
+    subprocess.run(shlex.split(fix), check=True)
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (700, 1000)
+
+
+def test_what_a_unit_is_configured_to_has_a_line_too(monkeypatch):
+    settings = {
+        "LimitNOFILE": 524288,
+        "LimitNOFILESoft": 1024,
+        "TasksMax": 100,
+        "MemoryMax": 1 << 30,
+        "MemoryHigh": None,
+    }
+    monkeypatch.setattr(limits, "configured", lambda *_: settings)
+    rows = {row.name: row for row in table(os.getpid(), unit="x.service").values() if row.scope == "systemd"}
+    assert {name: row.fix for name, row in rows.items()} == {
+        "LimitNOFILE": "systemctl edit x.service: [Service] LimitNOFILE=65536:524288",
+        "TasksMax": "systemctl set-property x.service TasksMax=200",
+        "MemoryMax": f"systemctl set-property x.service MemoryMax={2 << 30}",
+    }
+
+
+@pytest.mark.real
+def test_counts_and_bytes_are_integers(holder):
+    rows = table(holder(3, 256))
+    for row in rows.values():
+        if row.unit in ("count", "bytes"):
+            assert not any(isinstance(value, float) for value in (row.soft, row.hard, row.used)), row
+    assert b'"soft":256,' in encode(LimitTable(at=clock.now(), rows=(rows["RLIMIT_NOFILE", "rlimit"],)))
+
+
+def test_a_recording_from_when_they_had_fractions_opens_with_integers():
+    line = (
+        b'{"kind":"limits","at":"2026-01-01T00:00:00Z","rows":[{"name":"x","scope":"rlimit","unit":"bytes",'
+        b'"soft":8388608.0,"hard":9223372036854775807.0,"used":0.0},'
+        b'{"name":"RLIMIT_CPU","scope":"rlimit","unit":"seconds","soft":10.0,"used":1.5}]}\n'
+    )
+    one, other = Decoder().decode(line).rows
+    assert [repr(value) for value in (one.soft, one.hard, one.used)] == ["8388608", "9223372036854775808", "0"]
+    assert other.used == 1.5
 
 
 @pytest.mark.real
@@ -147,5 +239,26 @@ def test_a_folder_with_a_hostile_name_is_one_word_of_the_command(monkeypatch):
     row = limits.resources.FileSystem(hostile, used_bytes=5, room_bytes=5, inodes=(1, 2), read_only=False)
     monkeypatch.setattr(limits.resources, "file_systems", lambda *_: [row])
     rows = {(row.name, row.scope): row for row in table(os.getpid()).values()}
-    assert rows["space", "filesystem"].fix.startswith(f"df -h {shlex.quote(hostile)}; ")
+    space = rows["space", "filesystem"].fix
+    assert space.startswith(f"df -h {shlex.quote(hostile)}; du -x --max-depth=2 ")
+    assert "$(reboot)" not in space.replace(shlex.quote(hostile), "")
     assert shlex.split(rows["inodes", "filesystem"].fix) == ["df", "-i", hostile]
+
+
+@pytest.mark.real
+def test_the_folders_of_the_file_system_that_is_full_are_measured(tmp_path):
+    script = f"mount -t tmpfs none {tmp_path} && mkdir {tmp_path}/log && cd {tmp_path}/log && echo up && exec sleep 60"
+    child = subprocess.Popen(["unshare", "-m", "/bin/sh", "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b"up\n"
+        host = Host()
+        target = Target(spec=TargetSpec("pid", "1"), host=host, main=Process(host, child.pid), pids=(child.pid,))
+        (record,) = (record for record in LimitCollector(host, target).collect() if isinstance(record, LimitTable))
+        row = next(row for row in record.rows if row.name == "space" and row.subject == f"{tmp_path}/log")
+        root = f"/proc/{child.pid}/root"
+        assert row.fix == f"df -h {root}{tmp_path}/log; du -x --max-depth=2 {root}{tmp_path} | sort -n | tail"
+        done = subprocess.run(["/bin/sh", "-c", row.fix], capture_output=True, text=True, check=True)
+        assert f"{root}{tmp_path}/log" in done.stdout
+    finally:
+        child.kill()
+        child.communicate()

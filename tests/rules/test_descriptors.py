@@ -164,6 +164,23 @@ def test_the_fix_of_a_container(story):
     assert "docker run --ulimit nofile=65536:65536" in story.finding("fd-exhaustion").fix
 
 
+@pytest.mark.parametrize(
+    ("soft", "hard", "now", "unit"),
+    [
+        (1024, 524288, "prlimit --pid 4242 --nofile=65536:", "LimitNOFILE=65536:524288"),
+        (1024, None, "prlimit --pid 4242 --nofile=65536:", "LimitNOFILE=65536:524288"),
+        (400_000, 524288, "prlimit --pid 4242 --nofile=1048576:1048576", "LimitNOFILE=1048576"),
+        (1048576, 1048576, "sysctl -w fs.nr_open=8388608; prlimit --pid 4242 --nofile=8388608:8388608", "=8388608 "),
+    ],
+)
+def test_the_fix_lowers_no_hard_limit_and_keeps_to_what_the_kernel_takes(running, soft, hard, now, unit):
+    running.add(UnitState, name="web.service", active_state="active", main_pid=4242)
+    running.add(FileCounts, **{**counts(soft - 4, soft), "hard_limit": hard})
+    first, second = running.finding("fd-exhaustion").fix.splitlines()
+    assert first == f"now: {now}"
+    assert unit in second
+
+
 def test_the_unit_that_a_shell_lies_in_is_not_the_targets(story):
     story.target(spec=TargetSpec("pid", "4242"), unit="ssh.service")
     story.add(UnitState, name="ssh.service", active_state="active", main_pid=7)
