@@ -221,7 +221,7 @@ def once(at):
         RecordFrame("example.com/orders/hash.spin", APP + "hash/spin.go", 19),
     )
     yield CpuStacks(
-        at=at + timedelta(seconds=20),
+        at=at + timedelta(seconds=1),
         took=0.0009,
         rows=(
             CpuStack(thread=41210, id=60, stopped_seconds=0.000071, frames=frames),
