@@ -7,7 +7,7 @@ here, from a page that never comes to memory that runs out, ends at most this pr
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -137,7 +137,7 @@ def main() -> None:
     from gotriage.goruntime import core, live, runtime  # noqa: F401  # before there is a limit
 
     served.limit()
-    serve(served, lambda memory: cast("Runtime", runtime.attach(memory=memory)))
+    serve(served, lambda memory: runtime.attach(memory=memory))
 
 
 if __name__ == "__main__":

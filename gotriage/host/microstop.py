@@ -44,7 +44,8 @@ _EVENT_STOP: Final = 128
 _NT_PRSTATUS: Final = 1
 _WALL: Final = 0x40000000
 """__WALL of waitpid(2): threads too."""
-_SLICE: Final = 0.001
+_SLICE: Final = 0.0002
+"""Seconds between two looks whether it has stopped, unless the kernel wakes us before."""
 
 _PLACES: Final = {"x86_64": (27, 19, 16, 4), "aarch64": (34, 31, 32, 29)}
 """Words of the general registers, and which of them are sp, pc and the frame pointer: struct user_regs_struct of
@@ -67,7 +68,7 @@ class Look:
     Attributes:
         sp, pc, bp: stack pointer, program counter, frame pointer; registers: all general ones, as in NT_PRSTATUS.
         stack: the bytes from sp upwards, as many as were asked for and are there.
-        stopped: seconds from before it was told to stop to after it went on: it stood no longer than that.
+        stopped: seconds from when it was last seen to run to after it was told to go on: it stood no longer than that.
         error: why there is nothing, "" when there is.
     """
 
@@ -138,7 +139,7 @@ class _Stop:
         begun = clock.monotonic()
         if _ptrace(_INTERRUPT, self._tid, None, None) != 0:
             return Look(self._tid, error="has ended")
-        status = self._wait(Deadline(self._each))
+        status, begun = self._wait(begun, Deadline(self._each))
         if status is None:
             return Look(self._tid, error=f"did not stop within {self._each * 1000:g} ms")
         if not os.WIFSTOPPED(status):
@@ -155,14 +156,16 @@ class _Stop:
             return Look(self._tid, stopped=stopped, error="its registers cannot be read: a 32-bit program?")
         return Look(self._tid, sp, pc, bp, self._buffer.raw, stack, stopped)
 
-    def _wait(self, deadline: Deadline) -> int | None:
-        """The status of the stop (waitpid(2)); None when there is none in time."""
+    def _wait(self, running: float, deadline: Deadline) -> tuple[int | None, float]:
+        """The status of the stop (waitpid(2)), None when there is none in time; and when it was last seen to run."""
         while True:
+            asked = clock.monotonic()
             pid, status = os.waitpid(self._tid, os.WNOHANG | _WALL)
             if pid:
-                return status
+                return status, running
+            running = asked
             if deadline.over:
-                return None
+                return None, running
             signal.sigtimedwait((signal.SIGCHLD,), deadline.left(_SLICE))  # another thread of ours may get it: slices
 
     def _refused(self, code: int) -> Look:
