@@ -117,6 +117,7 @@ def _add_reading_commands(commands: _Commands[Parser]) -> None:
         choices=("debug2", "pprof", "folded"),
         help="goroutines: as Go's own text, as a profile for go tool pprof, as folded stacks",
     )
+    show.add_argument("--against", metavar="FILE", help="goroutines: what has changed since this snapshot or recording")
     show.add_argument("-o", "--output", metavar="FILE", help="where --export writes; never overwrites")
     for parser in (check, show):
         parser.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")

@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         from gotriage.cli import show_go
 
         return show_go.run(arguments, view)
-    if any(getattr(arguments, name, None) for name in ("group", "export", "output")):
-        raise UsageError("--group, --export and -o go with show goroutines")
+    if any(getattr(arguments, name, None) for name in ("group", "export", "output", "against")):
+        raise UsageError("--group, --export, --against and -o go with show goroutines")
 
     def print_view(session: Session) -> int:
         for line in _json(session, view) if arguments.json else _text(session, view):

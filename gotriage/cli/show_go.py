@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from gotriage.cli.gather import pump
-from gotriage.cli.source import with_session
-from gotriage.errors import EXIT_OK, GotriageError, NotPermitted, NotWritten, UsageError
+from gotriage.cli.source import from_file, with_session
+from gotriage.errors import EXIT_OK, BadRecording, GotriageError, NotPermitted, NotWritten, UsageError
 from gotriage.host import clock
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.stream import Heartbeat, Reply
-from gotriage.render import goroutines, jsonl, runtime, text
+from gotriage.render import compared, goroutines, jsonl, runtime, text
 
 if TYPE_CHECKING:
     import argparse
@@ -45,18 +45,23 @@ def run(arguments: argparse.Namespace, view: View) -> int:
     def show(session: Session) -> int:
         if arguments.export is not None:
             return _export(session, view, arguments.export, arguments.output)
+        # In the front, which has given root away: the file may come from anyone.
+        before = from_file(arguments.against) if arguments.against is not None else None
         printed = False
-        for line in _lines(session, view, arguments):
+        for line in _lines(session, view, arguments) if before is None else _compared(before, session, arguments):
             printed = True
             print(line)
-        return _closing(session, view, printed=printed, single=arguments.json and not arguments.group)
+        single = arguments.json and not arguments.group and before is None
+        return _closing(session, view, printed=printed, single=single)
 
     return with_session(arguments, show, sources=SOURCES[view.id], rates=False, more=more)
 
 
 def _check(arguments: argparse.Namespace, view: View) -> None:
-    if view.id != "goroutines" and (arguments.group or arguments.export is not None):
-        raise UsageError("--group and --export go with show goroutines")
+    if view.id != "goroutines" and (arguments.group or arguments.against or arguments.export is not None):
+        raise UsageError("--group, --against and --export go with show goroutines")
+    if arguments.against is not None and (arguments.group or arguments.export is not None):
+        raise UsageError("--against excludes --group and --export")
     if arguments.output is not None and arguments.export is None:
         raise UsageError("-o goes with --export")
     if arguments.export is not None and (arguments.json or arguments.group):
@@ -108,6 +113,15 @@ def _lines(session: Session, view: View, arguments: argparse.Namespace) -> Itera
     else:
         width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
         yield from goroutines.table_text(session, width)
+
+
+def _compared(before: Session, session: Session, arguments: argparse.Namespace) -> Iterator[str]:
+    found = compared.two_sessions(before, session)
+    if found is None:
+        if before.latest(Goroutines) is None:
+            raise BadRecording(f"{arguments.against} holds no look at goroutines")
+        return
+    yield from map(jsonl.line, compared.objects(found)) if arguments.json else compared.lines(found)
 
 
 def _closing(session: Session, view: View, *, printed: bool, single: bool = False) -> int:

@@ -311,7 +311,8 @@ def cpu_page(front: Front, width: int, number: int | None = None) -> Iterator[Pa
         yield PageLine((("asked; the answer is on its way", "dim"),))
         return
     longest = max((row.stopped_seconds for row in taken.rows), default=0.0)
-    text = f"{len(taken.rows)} threads, each stopped for {units.seconds(longest)} at most, at {units.clock(taken.at)}"
+    threads = "1 thread" if len(taken.rows) == 1 else f"{len(taken.rows)} threads, each"
+    text = f"{threads} stopped for {units.seconds(longest)} at most, at {units.clock(taken.at)}"
     yield PageLine(((text if taken.rows else "no goroutine was on a CPU at that moment", "strong"),))
     for row in taken.rows:
         yield PageLine()

@@ -35,6 +35,13 @@ def file(tmp_path_factory):
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def later(tmp_path_factory):
+    path = tmp_path_factory.mktemp("later") / "y.gts.jsonl.zst"
+    save(made.session(60), path)
+    return str(path)
+
+
 @pytest.fixture
 def shown(capfdbinary):
     def show(*words):
@@ -122,9 +129,26 @@ def test_exports(shown, file, tmp_path):
     assert shown("goroutines", "--from", file, "--export", "pprof", "-o", str(tmp_path / "no" / "x"))[0] == 3
 
 
+def test_against_an_earlier_recording(shown, file, later):
+    status, out, _ = shown("goroutines", "--from", later, "--against", file)
+    lines = out.decode().splitlines()
+    assert status == 0
+    assert lines[0] == "1,570 → 1,610 goroutines in 40s"
+    assert lines[1].split()[:5] == ["grew", "+40", "878", "→", "918"]
+    assert "inventory.(*Client).Get client.go:71, created at client.go:88" in lines[1]
+    assert [line.split()[0] for line in lines[2:]] == ["stuck"] * (len(lines) - 2)
+    _, out, _ = shown("goroutines", "--from", later, "--against", file, "--json")
+    found = objects(out)
+    assert (found[0]["change"], found[0]["before"], found[0]["after"], found[0]["seconds"]) == ("grew", 878, 918, 40.0)
+    assert {one["change"] for one in found} == {"grew", "same", "stuck"}
+    assert shown("goroutines", "--from", later, "--against", "/nonexistent")[0] == 3
+
+
 @pytest.mark.parametrize(
     "words",
     [
+        ("goroutines", "--against", "x", "--group"),
+        ("files", "--against", "x"),
         ("runtime", "--group"),
         ("files", "--export", "pprof"),
         ("goroutines", "-o", "x"),

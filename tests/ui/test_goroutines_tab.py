@@ -125,6 +125,19 @@ def test_a_recording_stops_nothing_and_shows_what_was_taken():
     assert "this is what was recorded" in shown(made.front(session, Verdict(at=made.START)), "5", "x")
 
 
+def test_changes_since_the_first_look():
+    seen = shown(made.front(made.session(60)), "5", "c")
+    for words in ("Goroutines › changes", "1,552 → 1,610 goroutines in 58s", "at the same place in both looks"):
+        assert words in seen
+    row = next(line for line in seen.splitlines() if "grew" in line)
+    for words in ("+58", "860 → 918", "IO wait", "inventory.(*Client).Get"):
+        assert words in row
+    session = Session()
+    for record in made.beginning():
+        session.feed(record)
+    assert "only one look yet" in shown(made.front(session, Verdict(at=made.START)), "5", "c")
+
+
 class FakeLink:
     def __init__(self):
         self.asked = []

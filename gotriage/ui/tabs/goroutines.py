@@ -12,9 +12,11 @@ from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.stream import Heartbeat
 from gotriage.render import units
 from gotriage.render.goroutines import COLUMNS, WIDE_COLUMNS, GroupRow, fitted, interval, last_look, lines, rows
+from gotriage.ui.compare_page import compare_page
 from gotriage.ui.goroutine_pages import cpu_page, open_item
 from gotriage.ui.not_go import not_go_page
 from gotriage.ui.screens.drill import AskScreen, DrillScreen
+from gotriage.ui.screens.page import PageScreen
 from gotriage.ui.spans import PageLine, spread, wrap
 from gotriage.ui.state import nothing_page
 from gotriage.ui.table_tab import TableTab
@@ -63,8 +65,17 @@ class GroupTable(BigTable):
 class GoroutinesTab(TableTab):
     """The table of groups."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "stacks", show=False)]
-    hints: ClassVar[Sequence[Hint]] = (("⏎", "stacks"), ("x", "on-CPU stacks"), ("&", "filter"), ("o", "sort"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("x", "stacks", show=False),
+        Binding("c", "compare", show=False),
+    ]
+    hints: ClassVar[Sequence[Hint]] = (
+        ("⏎", "stacks"),
+        ("c", "changes"),
+        ("x", "on-CPU stacks"),
+        ("&", "filter"),
+        ("o", "sort"),
+    )
     spare: ClassVar[Sequence[str]] = ("labels", "stacks")
     least: ClassVar[int] = 20
 
@@ -185,6 +196,11 @@ class GoroutinesTab(TableTab):
     def detail(self) -> tuple[str, Callable[[int], Sequence[PageLine]]] | None:
         """Enter is answered above; without rows there is nothing to open."""
         return None
+
+    def action_compare(self) -> None:
+        """What has changed since the first look that is kept."""
+        build = lambda width: list(compare_page(self.front, width))  # noqa: E731  # one expression, used once
+        self.app.push_screen(PageScreen(self.front, (self.view.title, "changes"), build, follow=True))
 
     # -- a stop, on request
 
