@@ -40,6 +40,10 @@ class Damaged(Exception):
     """What follows is not what was written; the text says how that was noticed."""
 
 
+class Foreign(Damaged):
+    """What follows bears no sign of ever having been a part of a recording."""
+
+
 class _Input:
     """Bytes of a file descriptor with a look ahead."""
 
@@ -80,8 +84,10 @@ def lines(fd: int) -> Iterator[bytes]:
             parts = _skipped(source)
         elif len(start) < 4 and (MAGIC.startswith(start) or 0x50 <= start[0] <= 0x5F):
             raise Cut
+        elif sum(one != other for one, other in zip(start, MAGIC, strict=False)) == 1:
+            raise Damaged("the sign that a frame begins with is damaged")
         else:
-            raise Damaged("neither text nor a zstd frame follows")
+            raise Foreign("neither text nor a zstd frame follows")
         for part in parts:
             total += len(part)
             if total > MAX_TOTAL:

@@ -41,6 +41,9 @@ SYNCED = (Event, Gap, OomKill, End)
 """Records that are synced to the disk at once: what happened just before the machine went down."""
 MOST_MEMORY, LEAST_MEMORY = 2 * 1024 * 1024 * 1024, 256 * 1024 * 1024
 """Bytes that a recording may take when it is opened: a file of some KB can unpack to gigabytes."""
+SNAPSHOT_FRAME, SNAPSHOT_RECORDS = 256 * 1024, 50
+"""Bytes of text and records of a snapshot's frame at most: what a damaged spot or a cut takes away. Smaller frames
+make larger files; a snapshot of tables is half as large again as in frames of FRAME."""
 CHECK = 4 * 1024 * 1024
 """Bytes of text between two looks at the memory taken."""
 BATCH = 1000
@@ -97,6 +100,14 @@ class Writer:
         if self._urgent or clock.monotonic() >= self._due:
             self._flush()
 
+    def pack(self, record: Record) -> None:
+        """Take a record of a snapshot: frames of moderate size, and no sync for what it is about. Raises NotWritten."""
+        urgent = self._urgent
+        self._hold(record, SNAPSHOT_FRAME)
+        self._urgent = urgent
+        if isinstance(record, Header) or len(self._held) >= SNAPSHOT_RECORDS:
+            self._flush()
+
     def close(self) -> None:
         """Write what is held and the End, and close the file. Raises NotWritten."""
         if self._fd < 0:
@@ -116,16 +127,16 @@ class Writer:
         if fd >= 0:
             os.close(fd)
 
-    def _hold(self, record: Record) -> None:
+    def _hold(self, record: Record, frame: int = FRAME) -> None:
         if isinstance(record, End):
             # The stream's own end is the file's: nothing follows it, and it says what was masked.
             self._end = record
             return
         self._urgent = self._urgent or isinstance(record, SYNCED)
-        self._keep(encode(self._redactor.apply(record) if self._redactor else record))
+        self._keep(encode(self._redactor.apply(record) if self._redactor else record), frame)
 
-    def _keep(self, line: bytes) -> None:
-        if self._held and self._held_size + len(line) > FRAME:
+    def _keep(self, line: bytes, frame: int = FRAME) -> None:
+        if self._held and self._held_size + len(line) > frame:
             self._flush()
         self._held.append(line)
         self._held_size += len(line)
@@ -196,7 +207,7 @@ def save(session: Session, path: str | os.PathLike[str], *, redact: bool = True)
     try:
         with writer:
             for record in _whole(session):
-                writer.add(record)
+                writer.pack(record)
     except NotWritten:
         if writer.path != "-":
             with suppress(OSError):
@@ -244,12 +255,16 @@ class Reader:
             for line in frames.lines(fd):
                 record = self._decoder.decode(line)
                 if not begun and line.strip() and not isinstance(record, Header):
-                    raise BadRecording("not a gotriage recording: it does not begin with a header")
+                    raise BadRecording(_headless(line))
                 if record is not None:
                     begun = True
                     yield record
         except frames.Cut:
             report.cut = True
+        except frames.Foreign as error:
+            if not begun:
+                raise BadRecording(f"not a gotriage recording: {error}") from None
+            report.damage = str(error)
         except frames.Damaged as error:
             report.damage = str(error)
         except BadRecording as error:
@@ -263,9 +278,16 @@ class Reader:
         report.cut = report.cut or (not report.ended and not report.damage)
 
 
+def _headless(line: bytes) -> str:
+    """Why the first line is no header: damaged, where it has a header's marks, else of something else."""
+    if any(mark in line[:4096] for mark in (b'"kind":"header"', b'"schema":', b'"boot_id":')):
+        return "damaged: its header cannot be read"
+    return "not a gotriage recording: it does not begin with a header"
+
+
 def _nothing(report: Report) -> str:
     if report.damage:
-        return f"not a gotriage recording: {report.damage}"
+        return f"damaged from its beginning on: {report.damage}"
     return "cut before the first record" if report.cut else "not a gotriage recording: it is empty"
 
 

@@ -382,6 +382,71 @@ def test_a_snapshot_of_a_session_opens_as_the_same_session(tmp_path):
     assert opened.first == session.first
 
 
+@pytest.fixture
+def big(tmp_path):
+    """A snapshot of 2,000 small records, some of them such as are synced at once, and its bytes."""
+    session = Session()
+    session.feed(Header(at=NOW, version="0.1"))
+    for number in range(2000):
+        kind = Event if number % 10 == 0 else Heartbeat
+        session.feed(kind(at=at(number), **({"what": "e", "detail": os.urandom(20).hex()} if kind is Event else {})))
+    save(session, tmp_path / "big")
+    return (tmp_path / "big").read_bytes()
+
+
+def opened(path, data):
+    path.write_bytes(data)
+    reader = Reader(path)
+    return list(reader), reader.report
+
+
+def test_a_cut_snapshot_opens_as_far_as_it_goes(tmp_path, big):
+    whole, _ = opened(tmp_path / "r", big)
+    for share in (0.1, 0.25, 0.5, 0.75, 0.99):
+        found, report = opened(tmp_path / "r", big[: int(len(big) * share)])
+        assert found == whole[: len(found)]
+        assert len(found) > (share - 0.08) * len(whole)
+        assert "cut after" in report.remarks[0]
+
+
+def test_a_flipped_snapshot_opens_as_far_as_it_goes_and_says_that_it_is_damaged(tmp_path, big):
+    whole, _ = opened(tmp_path / "r", big)
+    for share in (0.1, 0.25, 0.5, 0.75, 0.95):
+        place = int(len(big) * share)
+        found, report = opened(tmp_path / "r", big[:place] + bytes([big[place] ^ 0x10]) + big[place + 1 :])
+        assert found == whole[: len(found)]
+        assert len(found) > (share - 0.08) * len(whole)
+        assert report.remarks[0].startswith("damaged after") or len(found) == len(whole)
+
+
+def test_a_recording_whose_beginning_is_damaged_is_called_damaged(tmp_path, big):
+    for place in range(200):
+        flipped = bytearray(big)
+        flipped[place] ^= 0x11
+        (tmp_path / "r").write_bytes(flipped)
+        try:
+            load(tmp_path / "r")
+        except BadRecording as error:
+            assert "damaged" in str(error) or "cut" in str(error), (place, str(error))
+            assert "not a gotriage" not in str(error)
+    plain = encode(Header(at=NOW)) + encode(Event(at=NOW, what="x"))
+    for place in range(60, 66):
+        (tmp_path / "r").write_bytes(plain[:place] + b"\x00" + plain[place + 1 :])
+        with pytest.raises(BadRecording, match="damaged: its header"):
+            load(tmp_path / "r")
+
+
+def test_a_snapshot_is_not_synced_for_each_event(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(recording.os, "fdatasync", synced.append)
+    session = Session()
+    for number in range(300):
+        session.feed(Event(at=at(number), what="e"))
+    save(session, tmp_path / "s")
+    assert 1 <= len(synced) < 10
+    assert len(load(tmp_path / "s")[0].records_of(Event)) > 100
+
+
 def test_a_snapshot_of_nothing_still_opens(tmp_path):
     save(Session(), tmp_path / "s")
     assert load(tmp_path / "s")[1].whole

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from gotriage.errors import UsageError
+from gotriage.records.environment import Environment
 from gotriage.records.logs import LogLines, LogState
-from gotriage.records.stream import Gap
+from gotriage.records.stream import Gap, Heartbeat
 from gotriage.render import units
 from gotriage.rules.remedies import ENGINES
 from gotriage.session import logfilter
@@ -96,8 +97,9 @@ class LogsTab(Tab):
 
     @property
     def kinds(self) -> Sequence[type[Record]] | None:
-        """What calls for a new pull."""
-        return (LogLines, LogState, Gap)
+        """What calls for a new pull; without a line also what tells where lines would come from."""
+        more = () if len(self.front.session.logs) else (Heartbeat, Environment)
+        return (LogLines, LogState, Gap, *more)
 
     def compose(self) -> ComposeResult:
         """Lay it out."""
