@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
@@ -77,21 +78,39 @@ def described(table: Goroutines, group: GoroutineGroup) -> str:
     return f"{count(group.count)} in {doing(group)} at {where(group)}" + (f", created by {by}" if by else "")
 
 
+class _Index:
+    """A table's groups and goroutines by goid: many rules ask for many of them."""
+
+    def __init__(self, table: Goroutines) -> None:
+        self.table = table
+        self.groups = {goid: group for group in reversed(table.rows) for goid in group.ids}
+        self.goroutines = {one.id: one for one in table.goroutines}
+        self.alike = {_kind(group): group for group in reversed(table.rows)}
+
+
+def _kind(one: GoroutineGroup | Goroutine) -> tuple[str, str, int, int]:
+    return one.state, one.wait_reason, one.stack, one.created_by
+
+
+_indices: deque[_Index] = deque(maxlen=4)
+"""Of the tables that were asked about last."""
+
+
+def _index(table: Goroutines) -> _Index:
+    found = next((index for index in tuple(_indices) if index.table is table), None)
+    if found is None:
+        found = _Index(table)
+        _indices.append(found)
+    return found
+
+
 def group_of(table: Goroutines, goid: int) -> GoroutineGroup | None:
     """The group of a goroutine, where that can be told."""
-    for group in table.rows:
-        if goid in group.ids:
-            return group
-    one = goroutine(table, goid)
-    if one is None:
-        return None
-    like = (one.state, one.wait_reason, one.stack, one.created_by)
-    return next((row for row in table.rows if (row.state, row.wait_reason, row.stack, row.created_by) == like), None)
-
-
-def goroutine(table: Goroutines, goid: int) -> Goroutine | None:
-    """The goroutine itself, if it is among those that are listed one by one."""
-    return next((one for one in table.goroutines if one.id == goid), None)
+    index = _index(table)
+    group, one = index.groups.get(goid), index.goroutines.get(goid)
+    if group is None and one is not None:
+        group = index.alike.get(_kind(one))
+    return group
 
 
 def groups_on(table: Goroutines, thing: WaitObject) -> list[GoroutineGroup]:
@@ -112,7 +131,8 @@ def waited(evidence: Evidence, since: datetime | None) -> float:
 def stuck(evidence: Evidence, table: Goroutines, goids: Iterable[int], long: float) -> bool:
     """Whether all of them that are listed have been where they are for so many seconds; at least one has to be."""
     wanted = set(goids)
-    listed = [one for one in table.goroutines if one.id in wanted]
+    known = _index(table).goroutines
+    listed = [known[goid] for goid in wanted if goid in known]
     if not listed:
         groups = [group_of(table, goid) for goid in wanted]
         since = [group.since for group in groups if group is not None]

@@ -109,10 +109,12 @@ def _growth(
     evidence: Evidence, series: Sequence[GoroutineCounts], group: GoroutineGroup, windows: list[float]
 ) -> Growth | None:
     least, end = evidence.limit(LEAK, "rise"), golook.last_look(evidence).timestamp()
-    if group.system or group.state != "waiting" or group.count < least:
+    if group.system or group.state != "waiting" or group.count < least or group.key not in series[-1].groups:
         return None
     sizes = [(look.at.timestamp(), look.groups.get(group.key)) for look in series]
     points = [(at, float(size.count if size else 0)) for at, size in sizes]
+    if group.count - min(value for _, value in points) < least:
+        return None
     found = growth(points, end, windows, least)
     if found is not None and _by_load(evidence, found):
         patient = [window for window in windows if window >= evidence.limit(LEAK, "connection_seconds")]

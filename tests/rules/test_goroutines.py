@@ -162,6 +162,15 @@ def test_a_program_that_is_not_go_is_not_asked(story):
     assert all("goroutine-leak" not in (claim.id, *claim.also) for claim in verdict.unknown)
 
 
+def test_thousands_of_groups_and_channels(program, running):
+    program.idle()
+    for number in range(4000):
+        program.group("chan receive", f"main.wait{number}", 1, on=0xC000 + number)
+        program.channel(0xC000 + number, receivers=1, ids=(program.all[-1].id,), alone=True)
+    program.look()
+    assert running.ids() == []
+
+
 # -- channel-blocked
 
 
