@@ -158,6 +158,8 @@ class _Reader:
             fields.update(inner_fields)
         elif kind == "array":
             element = self.kind_of(die)
+            while self.name_of(element)[0] == "array":  # [2][3]T is one array of six
+                element = self.kind_of(element)
             inner, _ = self.name_of(element)
             stride = self.size(element)
             fields[path or "[]"] = [at, inner, size // stride, stride]
