@@ -10,6 +10,7 @@ import numpy as np
 from gotriage.errors import UsageError
 from gotriage.goruntime import goroutines, waits
 from gotriage.goruntime.assembly import Assembly
+from gotriage.goruntime.conds import find_conds
 from gotriage.goruntime.history import History
 from gotriage.goruntime.locate import NotLocated
 from gotriage.goruntime.memory import Unreadable
@@ -129,6 +130,7 @@ class Dumper:
         needles = needles_for(waiting, spans) if spans is not None else Needles(np.zeros(0, np.uint64))
         walked = goroutines.walk_all(memory, layout, self._functions, columns, needles.values)
         waits.find_polled(memory, layout, columns, reasons.those("IO wait"), waiting)
+        find_conds(memory, layout, columns, reasons.those("sync.Cond.Wait")[: waits.MAX_POLLED], waiting)
         if waiting.cut:
             problems.append("some waiters were not followed to what they wait on")
         since = columns.column("waitsince").astype(np.int64)

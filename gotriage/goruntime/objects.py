@@ -113,6 +113,7 @@ class Objects:
         """
         self._alone = alone
         self._find_locks(needles, mentions)
+        self._find_conds()
         self._find_channels(receiving)
         found = sorted([*self.locks, *self.channels], key=lambda one: -one.waiters)
         return tuple(found[:MAX_OBJECTS])
@@ -157,7 +158,7 @@ class Objects:
             waiters=len(waiters),
             ids=tuple(ids[:IDS]),
             holders=tuple(int(self._goids[who]) for who in holders),
-            alone=self._alone.get(int(self._waits.semaphore[waiters[0]])),
+            alone=self._alone.get(int(self._waits.semaphore[waiters[0]])) if kind != "cond" else None,
             detail=self._detail(place, kind),
         )
 
@@ -177,6 +178,12 @@ class Objects:
         return ""
 
     # -- channels
+
+    def _find_conds(self) -> None:
+        for place in np.unique(self._waits.cond[self._waits.cond != 0]).tolist():
+            waiters = np.flatnonzero(self._waits.cond == place)
+            self.on[waiters] = place
+            self.locks.append(self._lock(place, "cond", waiters.tolist(), []))
 
     def _find_channels(self, receiving: NDArray[np.int64]) -> None:
         """One row a channel: those that wait for it alone by columns (there may be a million), selects one by one."""

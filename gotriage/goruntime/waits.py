@@ -68,6 +68,7 @@ class Waits:
         channel: for each goroutine its channel's address, 0 for none, and for a select with several.
         cases: (goroutine, channel) for every case of every select.
         semaphore: for each goroutine the semaphore's address, 0 for none or unknown.
+        cond: for each goroutine the sync.Cond's address, 0 for none or unknown.
         fd: for each goroutine the descriptor that it polls, -1 for none or unknown.
         sudogs: addresses of the sudogs that were met.
         cut: some waiters were not followed.
@@ -75,6 +76,7 @@ class Waits:
 
     channel: U64
     semaphore: U64
+    cond: U64
     fd: I64
     cases: list[tuple[int, int]] = field(default_factory=list)
     channels: Channels | None = None
@@ -85,7 +87,8 @@ class Waits:
 def find_waits(memory: Memory, layout: Layout, found: Globals, columns: Columns) -> Waits:
     """Channels and semaphores of all goroutines. What cannot be read is left out. Raises TargetGone, NotPermitted."""
     count = len(columns)
-    waits = Waits(np.zeros(count, np.uint64), np.zeros(count, np.uint64), np.full(count, -1, np.int64))
+    nothing = np.zeros(count, np.uint64)
+    waits = Waits(nothing.copy(), nothing.copy(), nothing.copy(), np.full(count, -1, np.int64))
     order = np.argsort(columns.address)
     _channels(memory, layout, columns, waits)
     try:
@@ -173,15 +176,21 @@ def find_polled(memory: Memory, layout: Layout, columns: Columns, who: I64, wait
     who = who[:MAX_POLLED]
     if not len(who) or not layout.has("pollDesc", "fd"):
         return
+    owner, words = likely_pointers(memory, columns, who)
+    candidates, places = np.unique(words, return_inverse=True)
+    wanted = {"fd": ("fd", "<u8"), "rg": ("rg", "<u8"), "wg": ("wg", "<u8")}
+    descs, whole = read_fields(memory, layout, "pollDesc", candidates, wanted)
+    mine = columns.address[who][owner]
+    match = whole[places] & ((descs["rg"][places] == mine) | (descs["wg"][places] == mine))
+    waits.fd[who[owner[match]]] = descs["fd"][places[match]].astype(np.int64)
+
+
+def likely_pointers(memory: Memory, columns: Columns, who: I64) -> tuple[I64, U64]:
+    """Words of the goroutines' innermost frames that may be pointers to elsewhere, each with its place in `who`."""
     room = np.minimum(columns.unsigned("hi")[who] - columns.sp[who], WINDOW).astype(np.int64) & ~7
     data, offsets, _ = memory.read_many(columns.sp[who], room)
     words = data.view(np.uint64)
-    owner = np.repeat(np.arange(len(who)), np.diff(offsets) // 8)
+    owner = np.repeat(np.arange(len(who)), np.diff(offsets) // 8).astype(np.int64)
     low, high = columns.unsigned("lo")[who][owner], columns.unsigned("hi")[who][owner]
     likely = (words > 1 << 16) & (words % 8 == 0) & (words < 1 << 48) & ((words < low) | (words >= high))
-    candidates, places = np.unique(words[likely], return_inverse=True)
-    wanted = {"fd": ("fd", "<u8"), "rg": ("rg", "<u8"), "wg": ("wg", "<u8")}
-    descs, whole = read_fields(memory, layout, "pollDesc", candidates, wanted)
-    mine = columns.address[who][owner[likely]]
-    match = whole[places] & ((descs["rg"][places] == mine) | (descs["wg"][places] == mine))
-    waits.fd[who[owner[likely][match]]] = descs["fd"][places[match]].astype(np.int64)
+    return owner[likely], words[likely]

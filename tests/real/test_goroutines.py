@@ -67,6 +67,8 @@ def test_who_waits_for_what(service):
     assert readers.kind == "rwmutex"
     assert set(readers.holders) == waiting_in("main.holdWriteLockAsleep")
     assert by_waiter[min(waiting_in("main.waitForGroup"))].kind == "waitgroup"
+    cond = by_waiter[min(waiting_in("main.waitForCond"))]
+    assert (cond.kind, cond.waiters) == ("cond", 1)
     polled = {one.id: one.fd for one in dump.goroutines if one.fd is not None}
     assert waiting_in("main.acceptConnections") <= polled.keys()
     assert waiting_in("main.readFromSocket") <= polled.keys()
