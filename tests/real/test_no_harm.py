@@ -39,6 +39,7 @@ CHANGES_A_PROCESS = _words(
     "sched_setaffinity sched_setscheduler sched_setattr setpgid"
 )
 """System calls that stop, change or slow another process."""
+_SCHEDULES = re.compile(r"sched_set\w+\((\d+)\b")
 SENDS_A_SIGNAL = _words("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
 CHANGES_A_FILE = _words(
     "mkdir mkdirat rmdir unlink unlinkat rename renameat renameat2 link linkat symlink symlinkat truncate ftruncate "
@@ -58,6 +59,8 @@ class Calls:
 
     counts: Counter[str] = field(default_factory=Counter)
     lines: list[tuple[str, str]] = field(default_factory=list)
+    own: set[int] = field(default_factory=lambda: {0})
+    """gotriage's own threads and processes, and 0, which is the caller."""
 
     @staticmethod
     def read(path: Path) -> Calls:
@@ -66,10 +69,16 @@ class Calls:
             if match := _CALL.match(line):
                 calls.counts[match[2]] += 1
                 calls.lines.append((match[2], match[3]))
+                calls.own.add(int(match[1]))
         return calls
 
     def made(self, names: frozenset[str]) -> list[str]:
         return [f"{name}({rest}" for name, rest in self.lines if name in names]
+
+    def schedules_own(self, call: str) -> bool:
+        """One of gotriage's own processes gets another place in the queue for the CPU: the reader gives way."""
+        match = _SCHEDULES.match(call)
+        return match is not None and int(match[1]) in self.own
 
     def opened_for_writing(self) -> set[str]:
         """The files that were opened with any right but reading."""
@@ -155,7 +164,7 @@ def traced(log: Path, *words: str, timeout: float = 60) -> subprocess.CompletedP
 def no_harm(calls: Calls, healthy: Running, own: Path) -> None:
     """Nothing was done to anybody but gotriage itself; `own` is the file that it was asked to write."""
     assert calls.counts["openat"] > 100, "strace saw nothing"
-    assert calls.made(CHANGES_A_PROCESS) == []
+    assert [call for call in calls.made(CHANGES_A_PROCESS) if not calls.schedules_own(call)] == []
     at_others = [call for call in calls.made(SENDS_A_SIGNAL) if re.search(rf"\({healthy.pid}\b", call)]
     assert at_others == []
     touched = [call for call in calls.made(CHANGES_A_FILE) if not re.search(r"^ftruncate\(\d+, 0\)", call)]
