@@ -20,6 +20,7 @@ from gotriage.goruntime.counters import HEADROOM_PERCENT, Source, read_counters
 from gotriage.goruntime.dumping import Dumper
 from gotriage.goruntime.locate import Globals, NotLocated, locate
 from gotriage.goruntime.microstop import on_cpu
+from gotriage.goruntime.remembered import recall, remember
 from gotriage.goruntime.report import Identity
 
 if TYPE_CHECKING:
@@ -142,8 +143,13 @@ def _understand(memory: Memory, image: Image) -> tuple[Layout, Origin, Globals]:
     except layouts.UnknownVersion:
         layout, found = calibrate(memory, image)
         return layout, "calibrated", found
+    known = recall(memory, image, layout)
+    if known is not None:
+        return layout, match, known
     try:
-        return layout, match, locate(memory, image, layout)
+        found = locate(memory, image, layout)
+        remember(image, layout, found)
+        return layout, match, found
     except NotLocated:
         if match == "table":
             raise

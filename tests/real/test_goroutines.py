@@ -200,3 +200,25 @@ def test_what_is_on_a_cpu_is_read_in_a_short_stop(service):
             assert stack.frames[-2].function == "main.spinForever"
             assert stack.complete
             assert stack.stopped > 0
+
+
+def test_a_build_that_was_looked_at_is_known_again(service, monkeypatch, tmp_path):
+    """Its variables are not searched for again, and what was kept is checked before it is believed."""
+    from gotriage.goruntime import locate, remembered, runtime
+    from gotriage.host import cache
+
+    monkeypatch.setattr(cache, "ROOT_FOLDER", str(tmp_path / "cache"))
+    running = service("parked", flags=("-buildmode=pie",))
+    other = service("parked", flags=("-buildmode=pie",))
+    with attach(running.pid) as first:
+        dump = first.dump()
+    monkeypatch.setattr(runtime, "locate", None)
+    with attach(other.pid) as second:
+        assert second.found.places.keys() == first.found.places.keys()
+        assert second.dump().count == dump.count
+    monkeypatch.setattr(runtime, "locate", locate.locate)
+    known = remembered.Known({"allgs": 64}, {"allgs": "operands"})
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(json.dumps({"places": known.places, "how": known.how}).encode())
+    with attach(running.pid) as third:
+        assert third.found.places == first.found.places
