@@ -97,6 +97,8 @@ def test_patch_releases_that_differ():
     old, new = load("go1.23.3", "amd64")[0], load("go1.23.4", "amd64")[0]
     assert set(new.wait_reasons) - set(old.wait_reasons) == {"GC weak to strong wait"}
     assert len(new.wait_reasons) == len(old.wait_reasons) + 1 == 38
+    bits = [load(f"go1.25.{patch}", "amd64")[0].constants["addrBits"] for patch in range(6)]
+    assert bits == [48, 48, 48, 48, 49, 49]
     assert load("go1.19.2", "amd64")[0].has("mspan", "freeIndexForScan") is False
     assert load("go1.19.8", "amd64")[0].has("mspan", "freeIndexForScan") is True
 

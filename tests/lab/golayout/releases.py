@@ -32,12 +32,12 @@ SAME: Final = {
     "1.22": ((0, 12),),
     "1.23": ((0, 1), (2, 2), (3, 3), (4, 4), (5, 11), (12, 12)),
     "1.24": ((0, 5),),
-    "1.25": ((0, 5),),
+    "1.25": ((0, 3), (4, 5)),
     "1.26": ((0, 0), (1, 6)),
     "1.27": ((0, 3),),
 }
 """Runs of patch releases, first and last, whose declarations are the same: see declared.py. (Different is a constant of
-other systems in 1.22.10 and 1.25.4, and in 1.19.10 and 1.20.5 there is a variable more, secureMode.)"""
+Windows in 1.22.10, and in 1.19.10 and 1.20.5 there is a variable more, secureMode.)"""
 
 
 def built(go: str, *, everything: bool = False) -> tuple[str, ...]:
