@@ -47,12 +47,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         theme: colours of the screens, None for the default.
         interval: seconds between two looks of the collectors that look once a second, None for the default.
         keys: action of the screens to the key that does it, in Textual's words.
+        unread: what to tell about files that nobody named and that may not be read.
     """
 
     thresholds: dict[str, dict[str, float]] = {}
     theme: Literal["dark", "light"] | None = None
     interval: float | None = None
     keys: dict[str, str] = {}
+    unread: tuple[str, ...] = ()
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,15 +70,22 @@ def load(path: str | None = None, known: Mapping[str, Mapping[str, float]] | Non
     """The settings of the files above, or of `path` alone.
 
     `known` are the thresholds that exist; any other name is an error. Raises UsageError with the file and the key in
-    its text, and NotPermitted for a file that may not be read.
+    its text, and NotPermitted for a `path` that may not be read; of the usual files that is only a remark.
     """
     if path is not None:
         given = _read(Path(path), known)
         if given is None:
             raise UsageError(f"{path}: no such settings file")
         return given
-    found = [settings for file in (SYSTEM_FILE, user_file()) if file and (settings := _read(file, known))]
-    return _merge(found)
+    return _merge([settings for file in (SYSTEM_FILE, user_file()) if file and (settings := _usual(file, known))])
+
+
+def _usual(path: Path, known: Mapping[str, Mapping[str, float]] | None) -> Settings | None:
+    """A file that is read unasked: HOME may be another user's, whose settings are not for us."""
+    try:
+        return _read(path, known)
+    except NotPermitted as error:
+        return Settings(unread=(f"these settings do not count: {error}",))
 
 
 def user_file() -> Path | None:
@@ -106,6 +115,7 @@ def _merge(found: list[Settings]) -> Settings:
             theme=settings.theme or merged.theme,
             interval=merged.interval if settings.interval is None else settings.interval,
             keys={**merged.keys, **settings.keys},
+            unread=merged.unread + settings.unread,
         )
     return merged
 

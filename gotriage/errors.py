@@ -16,6 +16,8 @@ The exit statuses follow sysexits.h where it has one (EX_USAGE 64, EX_UNAVAILABL
 
 from __future__ import annotations
 
+import os
+
 EXIT_OK = 0
 EXIT_WARNINGS = 1
 EXIT_CRITICAL = 2
@@ -23,6 +25,18 @@ EXIT_NOT_INSPECTED = 3
 EXIT_USAGE = 64
 EXIT_MISSING = 69
 EXIT_NOT_PERMITTED = 77
+
+AS_ROOT = "run gotriage as root (sudo)"
+"""The remedy for what only root may; a text that ends in it has it behind a semicolon."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, without the remedy behind it; an OSError as "file: reason", without Python's number."""
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error)
+    return text.removesuffix(f"; {AS_ROOT}")
 
 
 class GotriageError(Exception):

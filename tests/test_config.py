@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gotriage import config
 from gotriage.config import Settings, load
-from gotriage.errors import UsageError
+from gotriage.errors import NotPermitted, UsageError
 
 KNOWN = {"fd-leak": {"warning": 1.0}}
 
@@ -82,6 +82,26 @@ def test_what_is_no_settings_file(tmp_path):
     (tmp_path / "bytes").write_bytes(b"theme = '\xff\xfe'")
     with pytest.raises(UsageError, match="bytes"):
         load(str(tmp_path / "bytes"))
+
+
+def test_a_usual_file_that_may_not_be_read_is_a_remark_and_a_named_one_an_error(monkeypatch, write):
+    theirs, machine = write('theme = "dark"\n', "theirs.toml"), write('theme = "light"\n', "machine.toml")
+    real = config._bytes
+
+    def refuse(path):
+        if str(path) == theirs:
+            raise PermissionError(13, "Permission denied", theirs)
+        return real(path)
+
+    monkeypatch.setattr(config, "_bytes", refuse)
+    monkeypatch.setattr(config, "SYSTEM_FILE", Path(machine))
+    monkeypatch.setattr(config, "user_file", lambda: Path(theirs))
+    settings = load()
+    assert settings.theme == "light"
+    (remark,) = settings.unread
+    assert f"{theirs}: Permission denied" in remark
+    with pytest.raises(NotPermitted, match="Permission denied"):
+        load(theirs)
 
 
 def test_root_does_not_read_the_callers_home(monkeypatch):

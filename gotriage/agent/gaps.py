@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gotriage.errors import MissingFacility, NotPermitted
+from gotriage.errors import AS_ROOT, MissingFacility, NotPermitted, reason_of
 from gotriage.host import clock
 from gotriage.records.stream import Gap
 from gotriage.records.text import clean
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gotriage.records import Record
+
+
+DENIALS = (NotPermitted, PermissionError)
 
 
 class Gaps:
@@ -69,20 +72,12 @@ class Gaps:
             del self._open[source]
 
 
-def _words(error: BaseException) -> str:
-    """An OSError as "file: reason", without Python's number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
-
-
 def gap_of(source: str, error: BaseException, lost: str = "") -> Gap:
     """The gap that an error of a whole source is."""
     known = isinstance(error, (OSError, MissingFacility)) or type(error).__module__.startswith("gotriage.")
-    text = clean(_words(error), 1000)
+    text = clean(reason_of(error), 1000)
     reason = text if known and text else f"{type(error).__name__}: {text}".rstrip(": ")
-    permission = isinstance(error, (NotPermitted, PermissionError))
-    remedy = getattr(error, "remedy", "") or (
-        "run gotriage as root (sudo)" if permission and "root" not in text else ""
-    )
+    # A collector that is not available because of a permission says so by its cause.
+    permission = isinstance(error, DENIALS) or isinstance(error.__cause__, DENIALS)
+    remedy = getattr(error, "remedy", "") or (AS_ROOT if permission and "sudo" not in text else "")
     return Gap(at=clock.now(), source=source, reason=reason, lost=lost, remedy=remedy, permission=permission)

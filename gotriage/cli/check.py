@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from gotriage.cli.source import with_session
@@ -29,7 +30,10 @@ def report(session: Session, *, as_json: bool = False, config: str | None = None
     from gotriage.config import load
     from gotriage.rules.engine import THRESHOLDS, judge
 
-    verdict = judge(session, load(config, THRESHOLDS).thresholds)
+    settings = load(config, THRESHOLDS)
+    for remark in settings.unread:
+        print(f"gotriage: {remark}", file=sys.stderr)
+    verdict = judge(session, settings.thresholds)
     lines = [jsonl.line(item) for item in verdict.findings] if as_json else _text(session, verdict)
     for line in lines:
         print(line)

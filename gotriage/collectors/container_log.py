@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gotriage.errors import GotriageError
+from gotriage.errors import AS_ROOT, GotriageError, reason_of
 from gotriage.host import clock, container_logs
 from gotriage.host.engine_parse import parse_time
 from gotriage.host.privilege import is_root
@@ -105,7 +105,7 @@ class ContainerLogCollector:
             place = container_logs.find(self._host, container_id)
             self._source = container_logs.opened(self._host, place)
         except (GotriageError, OSError) as error:
-            problem = str(error)
+            problem = reason_of(error)
         if place is not None and place.driver == "" and not is_root():
             problem = "where the engine keeps the output is for root only"
         elif place is None or place.driver in ("journald", ""):
@@ -149,7 +149,7 @@ def _gap(now: datetime, problem: str) -> Gap:
         source="container_log",
         reason=problem,
         lost="the container's output",
-        remedy="run with sudo" if denied else "",
+        remedy=AS_ROOT if denied else "",
         permission=denied,
     )
 
@@ -169,4 +169,4 @@ def _state(place: Place, source: Source | None, problem: str) -> LogSource:
     if place.format == "" and place.driver:
         detail = "the engine hands the output on; it keeps nothing here"
         return LogSource(name=name, state="none", detail=detail, remedy=f"look where {place.driver} sends it")
-    return LogSource(name=name, where=place.path, state="unreadable", detail=problem, remedy="run with sudo")
+    return LogSource(name=name, where=place.path, state="unreadable", detail=problem, remedy=AS_ROOT)

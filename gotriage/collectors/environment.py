@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from gotriage.errors import GotriageError, NotPermitted, TargetGone
+from gotriage.errors import AS_ROOT, GotriageError, NotPermitted, TargetGone, reason_of
 from gotriage.goruntime import buildinfo
 from gotriage.goruntime.elf import Elf, ElfError, NotElf
 from gotriage.host import capabilities, clock, users
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.target.model import Target
 
-ROOT_READS = Why("permission denied", "run gotriage as root (sudo)", permission=True)
+ROOT_READS = Why("permission denied", AS_ROOT, permission=True)
 MOST_MODULES = 5000
 MOST_VARIABLES = 5000
 MOST_ARGUMENTS = 5000
@@ -70,6 +70,8 @@ class EnvironmentCollector:
             ("namespaces", self._namespaces),
         ):
             fields |= _attempt(part, pid, name, unknown)
+        if "env" in unknown:
+            fields["masked"] = None
         yield Environment(
             at=clock.now(), unknown=unknown, pid=pid, **_identity(status, self._users), **self._labels(pid), **fields
         )
@@ -97,7 +99,7 @@ class EnvironmentCollector:
         try:
             facts = os.stat(path)
         except OSError as error:
-            raise NotPermitted(str(error)) from error
+            raise NotPermitted(reason_of(error)) from error
         identity = (facts.st_dev, facts.st_ino, facts.st_mtime_ns)
         if self._build is None or self._build_of != identity:
             self._build, self._build_of = _read_build(path), identity
@@ -156,7 +158,7 @@ def _attempt(part: Callable[[int], dict[str, Any]], pid: int, name: str, unknown
     except NotPermitted:
         unknown[name] = ROOT_READS
     except (OSError, ElfError) as error:
-        unknown[name] = Why(clean(str(error), 300))
+        unknown[name] = Why(clean(reason_of(error), 300))
     return {}
 
 

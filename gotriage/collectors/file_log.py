@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from gotriage.errors import GotriageError, NotPermitted, TargetGone
+from gotriage.errors import AS_ROOT, GotriageError, NotPermitted, TargetGone, reason_of
 from gotriage.host import clock
 from gotriage.host.outputs import Output, outputs, readers_of
 from gotriage.host.tail import Tail, newest_lines, open_descriptor
@@ -95,7 +95,7 @@ class FileLogCollector:
             try:
                 listed = outputs(self._host, pid)
             except NotPermitted as error:
-                denied = str(error)
+                denied = reason_of(error)
                 continue
             except (TargetGone, OSError):
                 continue
@@ -212,7 +212,7 @@ class FileLogCollector:
 
 def _denied(now: datetime, reason: str) -> Gap:
     lost = "where standard output and error go"
-    return Gap(at=now, source="file_log", reason=reason, lost=lost, remedy="run with sudo", permission=True)
+    return Gap(at=now, source="file_log", reason=reason, lost=lost, remedy=AS_ROOT, permission=True)
 
 
 def _by_time(line: LogLine) -> datetime:

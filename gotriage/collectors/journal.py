@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gotriage.collectors import Unavailable
-from gotriage.errors import MissingFacility
+from gotriage.errors import MissingFacility, reason_of
 from gotriage.host.journal import LibraryReader
 from gotriage.host.journal_target import TargetJournal
 
@@ -24,4 +24,4 @@ class JournalCollector(TargetJournal):
         try:
             super().__init__(host, target, LibraryReader)
         except (MissingFacility, OSError) as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(reason_of(error)) from error

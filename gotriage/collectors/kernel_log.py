@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gotriage.collectors import Unavailable
-from gotriage.errors import NotPermitted
+from gotriage.errors import AS_ROOT, NotPermitted, reason_of
 from gotriage.host.kmsg import KernelLine, KernelLog
 from gotriage.records.logs import OomKill
 from gotriage.records.text import clean
@@ -108,7 +108,7 @@ class KernelLogCollector:
         try:
             self._log = KernelLog()
         except NotPermitted as error:
-            raise Unavailable(str(error), remedy="run with sudo, or sysctl kernel.dmesg_restrict=0") from error
+            raise Unavailable(reason_of(error), remedy=f"{AS_ROOT}, or sysctl -w kernel.dmesg_restrict=0") from error
         except OSError as error:
             raise Unavailable(f"/dev/kmsg: {error.strerror}") from error
 

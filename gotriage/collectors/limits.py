@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gotriage.errors import GotriageError, NotPermitted, TargetGone
+from gotriage.errors import AS_ROOT, GotriageError, NotPermitted, TargetGone, reason_of
 from gotriage.host import clock, fds, mounts, resources
 from gotriage.host.cgroupfs import Cgroups, locate, unified_path
 from gotriage.host.unit_limits import configured
@@ -37,7 +37,7 @@ FARTHEST = 86_400.0
 """Seconds: an end that lies further away than a day cannot be told from a minute."""
 SELDOM = 10.0
 """Seconds between two looks at what is dear: a scan of all processes, a read of all mappings."""
-ROOT = Why("permission denied", "run gotriage as root (sudo)", permission=True)
+ROOT = Why("permission denied", AS_ROOT, permission=True)
 NOT_COUNTED = Why("the kernel counts no use of it per process")
 
 
@@ -171,9 +171,9 @@ class LimitCollector:
             except TargetGone:
                 raise
             except NotPermitted as error:
-                yield _gap(name, str(error), permission=True)
+                yield _gap(name, error, permission=True)
             except (GotriageError, OSError) as error:
-                yield _gap(name, str(error), permission=isinstance(error, PermissionError))
+                yield _gap(name, error, permission=isinstance(error, PermissionError))
         now = clock.monotonic()
         yield LimitTable(at=clock.now(), rows=tuple(sorted((self._grown(row, now) for row in rows), key=fullness)))
 
@@ -408,6 +408,6 @@ def _systemctl(target: Target) -> str:
     return "systemctl --user" if target.user_uid is not None else "systemctl"
 
 
-def _gap(name: str, reason: str, *, permission: bool) -> Gap:
-    remedy = "run gotriage as root (sudo)" if permission else ""
-    return Gap(at=clock.now(), source=f"limits.{name}", reason=clean(reason), remedy=remedy, permission=permission)
+def _gap(name: str, error: Exception, *, permission: bool) -> Gap:
+    reason, remedy = clean(reason_of(error)), AS_ROOT if permission else ""
+    return Gap(at=clock.now(), source=f"limits.{name}", reason=reason, remedy=remedy, permission=permission)

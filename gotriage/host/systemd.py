@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gotriage.errors import NotPermitted
+from gotriage.errors import AS_ROOT, NotPermitted
 from gotriage.host import privilege
 from gotriage.host.dbus import Bus, BusHangs, BusRefused, BusUnreachable
 from gotriage.host.deadline import Deadline
@@ -45,8 +46,14 @@ class UnitLine:
 
 
 def booted(host: Host) -> bool:
-    """Whether systemd runs there (sd_booted(3))."""
-    return os.path.isdir(host.at("/run/systemd/system"))
+    """Whether systemd runs there (sd_booted(3)). Raises NotPermitted when we may not look (another process's root)."""
+    path = host.at("/run/systemd/system")
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except PermissionError as error:
+        raise NotPermitted(f"{path}: permission denied; {AS_ROOT}") from error
+    except OSError:
+        return False
 
 
 class Manager:

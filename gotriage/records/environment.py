@@ -55,7 +55,8 @@ class Environment(Record, frozen=True, kw_only=True, tag="environment"):
     settings: dict[str, str] = {}
     argv: tuple[str, ...] = ()
     env: dict[str, str] = {}
-    masked: int = 0
+    masked: int | None = 0
+    """How many values were masked; None when `env` could not be read."""
     uid: tuple[int, ...] = ()
     """Real, effective, saved, filesystem uid."""
     gid: tuple[int, ...] = ()

@@ -202,6 +202,8 @@ def _show(front: Front, options: Options | None, *, picker: bool = False) -> int
         from gotriage.rules.engine import THRESHOLDS
 
         settings = load(config, THRESHOLDS)
+    for remark in settings.unread:
+        print(f"gotriage: {remark}", file=sys.stderr)  # noqa: T201  # before the screens, to be read after them
     front.thresholds = settings.thresholds
     app = GotriageApp(front, (options.theme if options is not None else None) or settings.theme, picker=picker)
     app.set_keymap(settings.keys)

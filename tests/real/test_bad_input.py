@@ -124,6 +124,49 @@ def test_another_users_process_without_root(sleeper):
     assert "permission" in (done.stdout + done.stderr).lower()
 
 
+def test_what_only_root_may_is_said_once_and_without_python(sleeper):
+    with subprocess.Popen(
+        [GOTRIAGE, "agent", "--pid", str(sleeper.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    ) as agent:
+        records, beats = [], 0
+        while beats < 4:
+            records.append(json.loads(agent.stdout.readline()))
+            beats += records[-1]["kind"] == "heartbeat"
+        agent.stdin.close()
+        agent.stdout.read()
+    gaps = [record for record in records if record["kind"] == "gap" and not record.get("closed")]
+    assert {"limits.filesystems", "kernel_log", "file_log"} <= {gap["source"] for gap in gaps}
+    for gap in gaps:
+        assert "Errno" not in gap["reason"], gap
+        assert not ("sudo" in gap["reason"] and gap.get("remedy")), gap
+        if "ermission denied" in gap["reason"]:
+            assert gap["permission"], gap
+            assert gap["remedy"].startswith("run gotriage as root (sudo)"), gap
+    (given,) = [record for record in records if record["kind"] == "environment"]
+    assert given["masked"] is None
+    assert given["unknown"]["env"]["permission"]
+
+
+def test_another_users_root_does_not_hide_that_it_is_a_matter_of_permission(sleeper):
+    done = gotriage("check", "--root-pid", sleeper.pid, "--unit", "web", uid=65534)
+    one_clear_line(done, 77, "permission denied", "run gotriage as root (sudo)")
+
+
+def test_settings_of_somebody_else_are_a_remark(sleeper, tmp_path):
+    tmp_path.chmod(0o700)
+    done = gotriage("check", "--pid", sleeper.pid, uid=65534, env={"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""})
+    assert done.returncode in (0, 1, 2), done.stderr
+    assert f"do not count: {tmp_path}/.config/gotriage/config.toml: Permission denied" in done.stderr
+    assert done.stdout
+
+
 def test_a_32_bit_program(tmp_path):
     """An i386 ELF that only pauses: int 0x80 with the number of pause(2)."""
     code = bytes.fromhex("b81d000000cd80ebf7")

@@ -186,7 +186,8 @@ def test_what_may_not_be_read_stays_said(service: Callable[..., Running]):
         agent.stdout.read()
     assert [gap.closed for gap in gaps] == [False]
     assert gaps[0].permission
-    assert gaps[0].remedy == "run with sudo"
+    assert gaps[0].remedy == "run gotriage as root (sudo)"
+    assert "root (sudo)" not in gaps[0].reason
 
 
 def test_a_gap_ends_when_it_can_be_read_again(monkeypatch: pytest.MonkeyPatch):
