@@ -51,13 +51,14 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Stuck(msgspec.Struct, frozen=True):
-    """Goroutines that wait at the same place in both dumps; they may have moved and come back."""
+    """Goroutines that wait at the same place in both dumps; they may have moved and come back. Fields as in Change."""
 
     state: str
     wait_reason: str
     count: int
     ids: tuple[int, ...]
     stack: tuple[Frame, ...] = ()
+    user: int = -1
     creator: Frame | None = None
     waiting_on: int | None = None
     """The one object that all of them wait on, None when they differ."""
@@ -158,7 +159,8 @@ def stuck(before: Dump, after: Dump) -> tuple[Stuck, ...]:
             continue
         if names_before.get(was.stack) == names_after[one.stack] and was.created_by_id == one.created_by_id:
             found.setdefault((one.state, one.wait_reason, one.stack, one.created_by), []).append(one)
-    groups = [_stuck(after, ones) for ones in found.values()]
+    users = {group.stack: group.user for group in after.groups}
+    groups = [_stuck(after, ones, users) for ones in found.values()]
     return tuple(sorted(groups, key=lambda group: -group.count))
 
 
@@ -170,7 +172,7 @@ def _waits(one: Goroutine) -> bool:
     return one.state in ("waiting", "syscall") and one.stack >= 0 and not one.system and not one.moved
 
 
-def _stuck(dump: Dump, ones: list[Goroutine]) -> Stuck:
+def _stuck(dump: Dump, ones: list[Goroutine], users: dict[int, int]) -> Stuck:
     first = ones[0]
     objects = {one.waiting_on for one in ones}
     return Stuck(
@@ -179,6 +181,7 @@ def _stuck(dump: Dump, ones: list[Goroutine]) -> Stuck:
         count=len(ones),
         ids=tuple(sorted(one.id for one in ones)[:FIRST_IDS]),
         stack=dump.stacks[first.stack].frames,
+        user=users.get(first.stack, -1),
         creator=dump.sites[first.created_by] if first.created_by >= 0 else None,
         waiting_on=objects.pop() if len(objects) == 1 else None,
     )

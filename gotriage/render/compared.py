@@ -54,9 +54,8 @@ def heading(found: Comparison) -> str:
 
 def where(one: Change | Stuck) -> str:
     """The place of the program's own where they stand, and who made them."""
-    user = getattr(one, "user", -1)
     frames = as_printed(one.stack)
-    frame = one.stack[user] if 0 <= user < len(one.stack) else (frames[0] if frames else None)
+    frame = one.stack[one.user] if 0 <= one.user < len(one.stack) else (frames[0] if frames else None)
     shown = f"{short(frame.function)} {place_of(frame.file, frame.line)}" if frame is not None else "stack not read"
     made = f", created at {place_of(one.creator.file, one.creator.line)}" if one.creator is not None else ""
     return shown + made

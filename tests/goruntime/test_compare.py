@@ -45,6 +45,7 @@ def test_who_waits_at_the_same_place_in_both_is_stuck():
         ("sleep", 1),
     ]
     assert found.stuck[1].ids == (50, 51)
+    assert found.stuck[1].stack[found.stuck[1].user].function == "main.(*Ledger).Post"
     assert compare(dump(10), dump(30), same_process=False).stuck == ()
 
 
