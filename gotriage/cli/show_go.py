@@ -131,7 +131,7 @@ def _closing(session: Session, view: View, *, printed: bool, single: bool = Fals
     """
     from gotriage.cli.main import complain
 
-    gaps = [gap for gap in session.gaps() if gap.source.partition(".")[0] in SOURCES[view.id]]
+    gaps = [gap for gap in session.gaps() if gap.source.partition(".")[0] == view.id]
     for gap in gaps:
         print(text.gap_line(gap), file=sys.stderr)
     record = session.latest(Goroutines)

@@ -39,6 +39,14 @@ FIRST = (
 )
 """Keys that the object always begins with, in the contract's order."""
 CLASSES = 8
+FLAGS = (
+    ("cgo", "cgo", "no cgo"),
+    ("stripped", "stripped", "not stripped"),
+    ("pie", "PIE", "no PIE"),
+    ("race", "race detector", ""),
+    ("fips", "FIPS 140-3", ""),
+)
+"""What a build is and is not, in words; nothing is said of what is not known."""
 
 
 def not_go(session: Session) -> str:
@@ -85,8 +93,8 @@ def lines(session: Session) -> Iterator[str]:
     now, build, detail = session.latest(GoRuntime), session.latest(GoBuild), session.latest(RuntimeDetail)
     if build is not None:
         yield _line("Go", f"{build.go_version}  {build.module or build.package} {build.module_version}".rstrip())
-        flags = [name for name in ("cgo", "stripped", "pie", "race", "fips") if getattr(build, name)]
-        yield _line("build", ", ".join(flags) or "pure Go, symbols, no PIE")
+        words = [yes if getattr(build, name) else no for name, yes, no in FLAGS if getattr(build, name) is not None]
+        yield _line("build", ", ".join(word for word in words if word))
         if build.layout:
             yield _line(
                 "layout", f"{build.layout}, found by {build.located}" + (", untested" if build.untested else "")

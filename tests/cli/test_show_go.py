@@ -111,6 +111,7 @@ def test_text(shown, file):
     assert "    created by example.com/orders/queue.Start\n        /build/orders/queue/worker.go:31" in out.decode()
     _, out, _ = shown("runtime", "--from", file)
     assert "GOMEMLIMIT  none" in out.decode()
+    assert "build       cgo, stripped, PIE\n" in out.decode()
 
 
 def test_exports(shown, file, tmp_path):
