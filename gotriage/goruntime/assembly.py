@@ -196,7 +196,7 @@ class Assembly:
 
     def _wake_in(self, who: int) -> float | None:
         when = int(self._columns.column("sleep_when")[who])
-        if self._look.reasons.of(who) != "sleep" or not when:
+        if self._look.reasons.of(who) != "sleep" or not when or not self._dumper.source.memory.live:
             return None
         return round(max(0.0, when / 1e9 - self._look.now), 3)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage.errors import UsageError
-from gotriage.goruntime import goroutines, waits
+from gotriage.goruntime import goroutines, standing, waits
 from gotriage.goruntime.assembly import Assembly
 from gotriage.goruntime.conds import find_conds
 from gotriage.goruntime.history import History
@@ -41,6 +41,8 @@ MANY: Final = 200_000
 MAX_WAIT: Final = 10 * 365 * 86400
 """Longest waiting time believed, seconds."""
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+_TRAPPED: Final = np.uint64(0xA5A5A5A5A5A5A5A5)
+"""Tells a stack that begins at an instruction from one of the same pcs where the first is a return address."""
 
 
 class Reasons:
@@ -96,6 +98,7 @@ class Dumper:
         self._frames: dict[int, Stack] = {}
         self._sites: dict[int, Frame] = {}
         self._users: dict[int, int] = {}
+        self._trapped: set[int] = set()
 
     def dump(self, rows: int = 2000, *, locks: bool = True) -> Dump:
         """Look. At most `rows` goroutines one by one; `locks`: search for who holds what, and for who waits for ever.
@@ -124,11 +127,14 @@ class Dumper:
             if not len(who):
                 raise UsageError(f"there is no goroutine {only} (any more)")
             columns = columns.only(who[:1])
+        trapped, untold = (np.zeros(0, np.int64), ()) if memory.live else standing.place(source, columns)
+        problems += untold
         reasons = self._reasons(columns)
         waiting = waits.find_waits(memory, layout, source.found, columns)
         spans = self._spans(problems) if locks and len(columns) <= MANY else None
         needles = needles_for(waiting, spans) if spans is not None else Needles(np.zeros(0, np.uint64))
         walked = goroutines.walk_all(memory, layout, self._functions, columns, needles.values)
+        self._mark(walked, trapped)
         waits.find_polled(memory, layout, columns, reasons.those("IO wait"), waiting)
         find_conds(memory, layout, columns, reasons.those("sync.Cond.Wait")[: waits.MAX_POLLED], waiting)
         if waiting.cut:
@@ -149,6 +155,15 @@ class Dumper:
             groups=self._group_keys(columns, walked),
             now=now,
         )
+
+    def _mark(self, walked: Walked, trapped: NDArray[np.int64]) -> None:
+        """Stacks that begin at an instruction have keys of their own: the same pcs are other lines there."""
+        for who in trapped.tolist():
+            key = int(walked.key[who])
+            if key in walked.pcs:
+                walked.key[who] = own = np.uint64(key) ^ _TRAPPED
+                walked.pcs[int(own)] = walked.pcs[key]
+                self._trapped.add(int(own))
 
     def _spans(self, problems: list[str]) -> Spans | None:
         try:
@@ -179,7 +194,7 @@ class Dumper:
         if found is None:
             if len(self._frames) >= MAX_STACKS:
                 self._frames.clear()
-            found = self._frames[key] = stack_of(self._functions, walked.pcs[key])
+            found = self._frames[key] = stack_of(self._functions, walked.pcs[key], trapped=key in self._trapped)
         return found
 
     def site(self, pc: int, *, exact: bool) -> Frame | None:
