@@ -8,11 +8,12 @@
             print(group.count, group.wait_reason)
 
 Files: elf, buildinfo, linkage, readelf; the loaders of glibc and musl: loader, ldso, ldcache, linkmap.
-Memory, from the bytes up: memory (the seam), live, core; image, moduledata, pclntab, symbols (what code is there); layout
-and layouts/ (how structs lie, as data), locate, checks, scan, calibrate, remembered (where variables are); goroutines,
-unwind (columns and stacks), waits, conds, objects, reach, stuck (who waits for what, and for ever), spans, counters (heap
-and scheduler), history (what only comparing looks tells); dumping, assembly, report (a look put together, in plain
-values); exports, compare. reader and client: the same in a child process that may be killed. docs/goruntime.md tells more.
+Memory, from the bytes up: memory (the seam), live, core; image, moduledata, pclntab, symbols (what code is there);
+layout and layouts/ (how structs lie, as data), locate, checks, scan, calibrate, remembered (where variables are);
+goroutines, unwind (columns and stacks), waits, conds, objects, reach, stuck (who waits for what, and for ever), spans,
+counters (heap and scheduler), history (what only comparing looks tells); dumping, assembly, report (a look as plain
+values); exports, compare. reader and client: the same in a child process that may be killed.
+docs/goruntime.md tells more.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def attach(pid: int | None = None, *, core: str | None = None, exe: str | None = None) -> Runtime:
-    """The Go runtime of a process, or of a core file with the program that it is of (gotriage.goruntime.runtime.attach).
+    """The Go runtime of a process, or of a core file with the program that it is of (runtime.attach).
 
     Raises GotriageError of many kinds, each of which says why there is no Go runtime that can be read.
     """
