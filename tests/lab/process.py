@@ -78,7 +78,10 @@ def wait_until(condition: Callable[[], object], seconds: float = 20, alive: Call
 
 @dataclass
 class Start:
-    """How to start a service; what is not said is as for any child of this process."""
+    """How to start a service; what is not said is as for any child of this process.
+
+    Without a `cwd` it gets a folder of its own: some write to where they are started.
+    """
 
     binary: Path
     arguments: tuple[str, ...] = ()
@@ -106,7 +109,7 @@ def started(how: Start) -> Iterator[Running]:
                 stdout=output,
                 stderr=output,
                 env=how.env,
-                cwd=how.cwd,
+                cwd=how.cwd or folder,
                 user=how.uid,
                 group=how.uid,
                 extra_groups=None if how.uid is None else [],

@@ -24,6 +24,11 @@ def ended(pid: int) -> bool:
         return True
 
 
+def test_a_service_is_started_in_a_folder_of_its_own(service):
+    running = service("svc")
+    assert Path(f"/proc/{running.pid}/cwd").readlink() == running.folder
+
+
 def test_a_service_runs_and_all_of_it_ends(service):
     running = service("svc", "-children=2", "-listen=127.0.0.1:0", "-tick=50ms")
     host, port = running.address.split(":")
