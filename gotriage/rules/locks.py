@@ -234,6 +234,8 @@ def _contended(evidence: Evidence, lock: WaitObject) -> int:
 def _pieces(evidence: Evidence, address: int, long: float) -> list[tuple[float, int]]:
     """For the last so many seconds of looking, how long each number of waiters held; none where there was less."""
     end, tables = golook.last_look(evidence), golook.held(evidence, long)
+    if not tables:
+        return []
     begins = [max(0.0, long - (end - table.at).total_seconds()) for table in tables]
     ends = [*begins[1:], long + 0.001]  # the last look counts as a moment
     return [(until - since, _waiters(table, address)) for table, since, until in zip(tables, begins, ends, strict=True)]

@@ -150,6 +150,11 @@ def test_a_lock_that_many_wait_for(program, running):
     assert "see main.refresh (main.go:22)" in found.fix
 
 
+def test_one_look_says_nothing_about_how_long(program, running):
+    hot(program, 200, since=-1).look(2)
+    assert running.ids() == []
+
+
 @pytest.mark.parametrize("waiters", [[150, 160, 0, 170, 150, 160, 150, 170, 150, 160, 0], [90, 90, 90, 90, 5, 90, 90]])
 def test_a_lock_that_is_handed_on_now_and_then(program, running, waiters):
     for number, many in enumerate(waiters):
