@@ -88,10 +88,9 @@ _KNOWN = {
 
 def understand(raw: bytes) -> Said:
     """Read one line or message as the program wrote it, without its end of line."""
-    said = _read(raw)
     if not suspicious(raw):
-        return said
-    message, level, fields, cut = said
+        return _read(raw)
+    message, level, fields, cut = _read(raw)
     return mask_text(message), level, mask_fields(fields) if fields else fields, cut
 
 
@@ -162,12 +161,10 @@ def _json(raw: bytes) -> Said | None:
                 break
             else:
                 document[key] = _value(item)
-    else:
-        fields = {}
-        _flatten(document, "", fields, 0)
-    if message is None:
-        message = raw.decode("utf-8", "replace")
-    return clean_lines(message), level, fields or None, False
+        return raw.decode("ascii") if message is None else message, level, fields or None, False
+    fields = {}
+    _flatten(document, "", fields, 0)
+    return clean_lines(raw if message is None else message), level, fields or None, False
 
 
 def _plain(raw: bytes) -> bool:
@@ -176,6 +173,10 @@ def _plain(raw: bytes) -> bool:
 
 
 def _pop_level(document: dict[str, Any]) -> str:
+    usual = document.get("level")
+    if usual.__class__ is str and (known := _KNOWN.get(usual)):
+        del document["level"]
+        return known
     for key in _LEVEL_KEYS:
         if key in document:
             value = document[key]
@@ -191,6 +192,10 @@ def _pop_level(document: dict[str, Any]) -> str:
 
 
 def _pop_message(document: dict[str, Any]) -> str | None:
+    usual = document.get("msg")
+    if usual.__class__ is str:
+        del document["msg"]
+        return usual
     for key in _MESSAGE_KEYS:
         if isinstance(document.get(key), str):
             return str(document.pop(key))
