@@ -21,7 +21,7 @@ Wanted = dict[str, tuple[str, str]]
 def cut(table: NDArray[np.uint8], at: int, kind: str) -> NDArray[np.generic]:
     """The numbers that stand at a byte offset of each row."""
     size = np.dtype(kind).itemsize
-    return np.ascontiguousarray(table[:, at : at + size]).view(kind).reshape(-1)
+    return np.ascontiguousarray(table[:, at : at + size].view(kind)[:, 0])
 
 
 def read_fields(

@@ -28,9 +28,11 @@ MAX_DEPTH: Final = 2048
 """Frames of a stack that are followed; Go itself prints 100 (runtime/traceback.go, tracebackInnerFrames)."""
 MAX_STACK: Final = 256 * 1024
 """Bytes of a stack that are read; deeper ones are walked as far as these reach."""
-BATCH_BYTES: Final = 128 * 1024 * 1024
-"""Bytes of stacks that are held at once."""
+BATCH_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of stacks that are held at once; so few that they stay in the processor's cache."""
 TOPFRAME: Final = 1
+SLOTS: Final = 1 << 16
+_SHIFT: Final = np.uint64(64 - 16)
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -82,12 +84,13 @@ def walk(memory: Reads, functions: Functions, sp: U64, pc: U64, top: U64, needle
     count = len(sp)
     walked = Walked(np.zeros(count, np.uint64), np.zeros(count, bool))
     room = np.minimum(np.where(top > sp, top - sp, 0), MAX_STACK).astype(np.int64) & ~7
+    steps = Steps(functions)
     for piece in batches(room):
         data, offsets, whole = memory.read_many(sp[piece], room[piece])
         words = np.zeros(0, np.uint64) if not len(data) else data[: len(data) & ~7].view(np.uint64)
         if needles is not None and len(needles):
             _search(words, offsets, needles, piece.start, walked)
-        _walk_batch(words, offsets, whole, pc[piece], memory.arch, functions, piece.start, walked)
+        _walk_batch(words, offsets, whole, pc[piece], memory.arch, steps, piece.start, walked)
     return walked
 
 
@@ -100,50 +103,72 @@ def _search(words: U64, offsets: I64, needles: U64, start: int, walked: Walked) 
 
 
 def _walk_batch(
-    words: U64, offsets: I64, whole: Bools, pc: U64, arch: str, functions: Functions, start: int, walked: Walked
+    words: U64, offsets: I64, whole: Bools, pc: U64, arch: str, steps: Steps, start: int, walked: Walked
 ) -> None:
     """One batch, whose stacks lie in `words` one after the other."""
-    link_register = arch == "arm64"
+    link_register = 1 if arch == "arm64" else 0
     alive = np.flatnonzero(whole & (np.diff(offsets) > 0))
-    at, here = offsets[alive] // 8, pc[alive]
-    end = offsets[alive + 1] // 8
+    at, here = offsets[alive] >> 3, pc[alive]
+    end, key = offsets[alive + 1] >> 3, np.zeros(len(alive), np.uint64)
     keys = np.zeros(len(pc), np.uint64)
     levels: list[tuple[I64, U64]] = []
     complete = np.zeros(len(pc), bool)
     for _ in range(MAX_DEPTH):
         if not len(alive):
             break
-        found = functions.index(here)
         levels.append((alive, here))
-        keys[alive] = (keys[alive] ^ here) * _PRIME + np.uint64(1)
-        flags = _flags(functions, found)
-        size = functions.frame_sizes(here)
-        done = (found >= 0) & ((flags & TOPFRAME) != 0)
-        complete[alive[done]] = True
-        frame = size // 8
+        key = (key ^ here) * _PRIME + np.uint64(1)
+        frame, top = steps.of(here)
+        complete[alive[top]] = True
         back = at if link_register else at + frame
-        step = at + frame + (0 if link_register else 1)
-        ok = (found >= 0) & ~done & (size >= 0) & (back < end) & (back >= 0) & (step > at)
-        alive, at, end = alive[ok], step[ok], end[ok]
-        here = words[back[ok]]
-        ok = here != 0
-        alive, at, end, here = alive[ok], at[ok], end[ok], here[ok]
+        step = at + frame + (1 - link_register)
+        ok = ~top & (frame >= 0) & (back < end) & (step > at)
+        following = words[np.where(ok, back, 0)]
+        ok &= following != 0
+        if ok.all():
+            at, here = step, following
+            continue
+        keys[alive[~ok]] = key[~ok]
+        alive, at, end, here, key = alive[ok], step[ok], end[ok], following[ok], key[ok]
+    keys[alive] = key
     walked.key[start : start + len(pc)] = keys
     walked.complete[start : start + len(pc)] = complete
     _write_down(keys, levels, walked)
 
 
-def _flags(functions: Functions, indexes: I64) -> I64:
-    """The flags of each function; they are few."""
-    distinct, place = np.unique(indexes, return_inverse=True)
-    flags = np.array([functions.flags(int(index)) if index >= 0 else 0 for index in distinct], np.int64)
-    return flags[place]
+class Steps:
+    """What a walk has to know of a pc. A million goroutines have a few dozen of them: each is looked up once and has a
+    slot by its hash, where another one with the same hash takes its place."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self._pc = np.zeros(SLOTS, np.uint64)  # 0 is in no function
+        self._frame = np.full(SLOTS, -1, np.int64)
+        self._top = np.zeros(SLOTS, bool)
+
+    def of(self, pcs: U64) -> tuple[I64, Bools]:
+        """Words from the stack pointer to the frame's top at each pc, -1 for unknown, and whether a walk ends there."""
+        slot = (pcs * _PRIME) >> _SHIFT
+        missing = np.flatnonzero(self._pc[slot] != pcs)
+        if not len(missing):
+            return self._frame[slot], self._top[slot]
+        new, place = np.unique(pcs[missing], return_inverse=True)
+        found = self._functions.index(new)
+        frame = np.where(found >= 0, self._functions.frame_sizes(new) >> 3, -1)
+        top = np.array([number >= 0 and bool(self._functions.flags(number) & TOPFRAME) for number in found.tolist()])
+        frames, tops = self._frame[slot], self._top[slot]
+        frames[missing], tops[missing] = frame[place], top[place]
+        its = (new * _PRIME) >> _SHIFT
+        self._pc[its], self._frame[its], self._top[its] = new, frame, top
+        return frames, tops
 
 
 def _write_down(keys: U64, levels: list[tuple[I64, U64]], walked: Walked) -> None:
     """The pcs of one goroutine for each key that is new."""
-    distinct, first = np.unique(keys, return_index=True)
-    pairs = zip(distinct.tolist(), first.tolist(), strict=True)
+    begins = np.flatnonzero(keys[1:] != keys[:-1]) + 1  # neighbours are often the same
+    begins = np.concatenate([[0], begins])[: len(keys)]
+    distinct, first = np.unique(keys[begins], return_index=True)
+    pairs = zip(distinct.tolist(), begins[first].tolist(), strict=True)
     wanted = {who: key for key, who in pairs if key and key not in walked.pcs}
     if not wanted:
         return

@@ -95,14 +95,16 @@ def _planned(addresses: U64, sizes: I64, offsets: I64, data: NDArray[np.uint8], 
         used = used[np.argsort(addresses[used], kind="stable")]
     start, size = addresses[used], sizes[used].astype(np.uint64)
     end = start + size
-    between = np.zeros(len(used), np.uint64)
     joined = np.zeros(len(used), bool)  # with the one before
     if len(used) > 1:
         joined[1:] = (start[1:] >= end[:-1]) & (start[1:] - end[:-1] <= np.uint64(gap)) & (end[:-1] >= start[:-1])
         joined[::RUN] = False
-        between[:-1] = np.where(joined[1:], start[1:] - end[:-1], 0)
-    nowhere = np.empty(max(gap, 1), np.uint8)
+    if not joined.any():
+        return _each_alone(start, size, offsets[:-1][used].astype(np.uint64) + np.uint64(data.ctypes.data), used)
+    between = np.zeros(len(used), np.uint64)
+    between[:-1] = np.where(joined[1:], start[1:] - end[:-1], 0)
 
+    nowhere = np.empty(max(gap, 1), np.uint8)
     entry_size = np.stack((size, between), axis=1).ravel()
     kept = np.flatnonzero(entry_size)
     here = np.empty(len(entry_size), _IOVEC)
@@ -122,6 +124,16 @@ def _planned(addresses: U64, sizes: I64, offsets: I64, data: NDArray[np.uint8], 
     first = np.append(np.searchsorted(kept, begins * 2), len(kept)).astype(np.int64)
     address = np.stack((start, end), axis=1).ravel()[kept]
     return _Plan(np.ascontiguousarray(here[kept]), ends, address, owner[kept], there, first, nowhere)
+
+
+def _each_alone(address: U64, size: U64, place: U64, used: I64) -> _Plan:
+    """The plan when no two pieces are neighbours: an iovec on either side for each."""
+    here, there = np.empty(len(used), _IOVEC), np.empty(len(used), _IOVEC)
+    here["base"], there["base"] = place, address
+    here["size"] = there["size"] = size
+    ends = np.zeros(len(used) + 1, np.int64)
+    np.cumsum(size, out=ends[1:])
+    return _Plan(here, ends, address, used, there, np.arange(len(used) + 1), np.zeros(0, np.uint8))
 
 
 def _carry_out(plan: _Plan, call: Call, at_once: int) -> list[int]:
