@@ -29,12 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = arguments.seconds if arguments.seconds is not None else (PATIENCE if once else None)
 
     def front(link: Link) -> int:
-        return _write(link, arguments.output, seconds)
+        return _write(link, arguments.output, seconds, once=once)
 
     return launch(spec, front)
 
 
-def _write(link: Link, path: str, seconds: float | None) -> int:
+def _write(link: Link, path: str, seconds: float | None, *, once: bool) -> int:
     from gotriage.session.recording import Writer
 
     asked: list[int] = []
@@ -42,7 +42,11 @@ def _write(link: Link, path: str, seconds: float | None) -> int:
         signal.signal(number, lambda received, _: asked.append(received))
     link.attach(ATTACH)
     ends = clock.monotonic() + seconds if seconds is not None else None
+
+    def ended() -> bool:
+        return bool(asked) or (ends is not None and clock.monotonic() >= ends)
+
     with Writer(path) as writer:
-        pump(link, writer.add, lambda: bool(asked) or (ends is not None and clock.monotonic() >= ends))
+        pump(link, writer.pack if once else writer.add, ended)
     print(f"gotriage: wrote {writer.path}: {writer.records} records, {writer.size} bytes", file=sys.stderr)
     return EXIT_OK

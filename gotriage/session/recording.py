@@ -42,8 +42,8 @@ SYNCED = (Event, Gap, OomKill, End)
 MOST_MEMORY, LEAST_MEMORY = 2 * 1024 * 1024 * 1024, 256 * 1024 * 1024
 """Bytes that a recording may take when it is opened: a file of some KB can unpack to gigabytes."""
 SNAPSHOT_FRAME, SNAPSHOT_RECORDS = 256 * 1024, 50
-"""Bytes of text and records of a snapshot's frame at most: what a damaged spot or a cut takes away. Smaller frames
-make larger files; a snapshot of tables is half as large again as in frames of FRAME."""
+"""Bytes of text and records of a snapshot's frame at most, in a short one fewer: what damage or a cut takes away.
+Smaller frames make larger files."""
 CHECK = 4 * 1024 * 1024
 """Bytes of text between two looks at the memory taken."""
 BATCH = 1000
@@ -105,7 +105,7 @@ class Writer:
         urgent = self._urgent
         self._hold(record, SNAPSHOT_FRAME)
         self._urgent = urgent
-        if isinstance(record, Header) or len(self._held) >= SNAPSHOT_RECORDS:
+        if isinstance(record, Header) or len(self._held) >= min(SNAPSHOT_RECORDS, max(4, self.records // 8)):
             self._flush()
 
     def close(self) -> None:

@@ -235,7 +235,12 @@ def test_damaged_and_foreign_files(snapshot, tmp_path):
     flipped.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0x10]) + whole[middle + 1 :])
     done = gotriage("check", "--from", flipped)
     assert "Traceback" not in done.stderr
-    assert "damaged" in done.stderr
+    assert "damaged after" in done.stderr
+    for size in (len(whole) // 4, len(whole) // 2):
+        cut.write_bytes(whole[:size])
+        done = gotriage("check", "--from", cut)
+        assert done.returncode in (0, 1, 2), done.stderr
+        assert "cut after" in done.stderr
 
     one_clear_line(gotriage("check", "--from", tmp_path / "none"), 3, "none")
     for name, content in {
