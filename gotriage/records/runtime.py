@@ -121,8 +121,19 @@ class Pause(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seconds: float
 
 
+class Bucket(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A bucket of a histogram of durations: how many were at most so many seconds, and more than the bucket before."""
+
+    seconds: float
+    count: int
+
+
 class RuntimeDetail(Record, frozen=True, kw_only=True, tag="runtime_detail"):
-    """The tables behind the numbers; `rows` are the threads. `pauses` are the last ones, newest first, at most 256."""
+    """The tables behind the numbers; `rows` are the threads. `pauses` are the last ones, newest first, at most 256.
+
+    `run_delays`: how long goroutines were runnable before they ran, ascending, since the start of the program and of
+    one in eight times (runtime/metrics: /sched/latencies:seconds).
+    """
 
     keep: ClassVar[int] = 4
 
@@ -131,7 +142,18 @@ class RuntimeDetail(Record, frozen=True, kw_only=True, tag="runtime_detail"):
     processors: tuple[Processor, ...] = ()
     size_classes: tuple[SizeClass, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    run_delays: tuple[Bucket, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+def quantile(histogram: tuple[Bucket, ...], share: float) -> float | None:
+    """The upper bound, in seconds, of the bucket that holds the `share` (0..1) of a histogram; None of an empty one."""
+    left = share * sum(bucket.count for bucket in histogram)
+    for bucket in histogram:
+        left -= bucket.count
+        if left <= 0:
+            return bucket.seconds
+    return None
 
 
 class Dependency(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gotriage.records.environment import Environment
 from gotriage.records.goroutines import GoroutineCounts
-from gotriage.records.runtime import NO_MEMORY_LIMIT, GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.runtime import NO_MEMORY_LIMIT, GoBuild, GoRuntime, RuntimeDetail, quantile
 from gotriage.records.stream import Heartbeat
 from gotriage.records.target import TargetState
 from gotriage.render import units
@@ -103,9 +103,18 @@ def lines(session: Session) -> Iterator[str]:
             yield _line("GODEBUG", build.godebug)
     if now is not None:
         yield from _numbers(now, session)
+    if detail is not None and detail.run_delays:
+        yield _line("run delays", run_delays(detail))
     if detail is not None and detail.size_classes:
         yield ""
         yield from _classes(detail)
+
+
+def run_delays(detail: RuntimeDetail) -> str:
+    """How long goroutines waited for a processor, in words."""
+    middle, tail = (quantile(detail.run_delays, share) for share in (0.5, 0.99))
+    most = detail.run_delays[-1].seconds
+    return f"p50 {units.seconds(middle)}, p99 {units.seconds(tail)}, at most {units.seconds(most)}, since the start"
 
 
 def _numbers(now: GoRuntime, session: Session) -> Iterator[str]:

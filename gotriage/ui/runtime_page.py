@@ -11,6 +11,7 @@ from gotriage.records.goroutines import GoroutineCounts
 from gotriage.records.process import CgroupSample, ProcessSample
 from gotriage.records.runtime import NO_MEMORY_LIMIT, GoBuild, GoRuntime, RuntimeDetail
 from gotriage.render import units
+from gotriage.render.runtime import run_delays
 from gotriage.ui import plot
 from gotriage.ui.gauges import Gauge, field_of, gauges, memory_limit
 from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of, wrap
@@ -258,6 +259,8 @@ def _scheduler(session: Session, now: GoRuntime, width: int) -> Iterator[PageLin
         spans.append((f" · {now.timers:,} timers", "dim"))
     spans[0] = (spans[0][0].lstrip(" ·,"), spans[0][1])
     yield from _line("scheduler", spans, width, RuntimeDetail)
+    if detail is not None and detail.run_delays:
+        yield from _line("run delays", ((run_delays(detail), ""),), width, RuntimeDetail)
 
 
 # -- tables

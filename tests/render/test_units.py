@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from gotriage.records.runtime import Bucket, quantile
 from gotriage.render import units
 
 
@@ -82,3 +83,11 @@ def test_times_are_local(monkeypatch):
 )
 def test_things_are_counted_in_words(given, text):
     assert units.counted(*given) == text
+
+
+def test_a_quantile_of_a_histogram():
+    buckets = (Bucket(1e-6, 90), Bucket(1e-3, 9), Bucket(1.0, 1))
+    assert quantile((), 0.5) is None
+    assert quantile(buckets, 0.5) == 1e-6
+    assert quantile(buckets, 0.99) == 1e-3
+    assert quantile(buckets, 1.0) == 1.0
