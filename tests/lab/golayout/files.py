@@ -68,7 +68,7 @@ def text(everything: Iterable[Made], *, tested: bool = True, note: str = "") -> 
     lines = [f'{json.dumps(head)[:-1]}, "tables": [']
     for number, (made, parts, alike) in enumerate(tables):
         built = {each.patch for each in alike}
-        declared = {patch for each in alike for patch in each.same} - built
+        declared = {patch for each in alike for patch in each.same} - {each.patch for each in order}
         start = {"arch": made.arch, "patches": sorted(built), "declared": sorted(declared), "source": made.source}
         lines.append(("," if number else "") + json.dumps(start)[:-1])
         lines += [_part(name, parts[name]) for name in (*MAPS, *LISTS) if name in parts]
