@@ -15,6 +15,8 @@ from gotriage.goruntime.report import Dump, Frame, Goroutine, Group, SinceSource
 from gotriage.host import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from gotriage.goruntime.dumping import Dumper, Look
@@ -27,6 +29,7 @@ MAX_LABELLED: Final = 20_000
 MAX_NAMED: Final = 100_000
 """Goroutines that wait for locks whose functions are looked at."""
 IDS: Final = 20
+ON_THREADS: Final = (goroutines.RUNNING, goroutines.SYSCALL)
 _RECEIVE: Final = "chan receive"
 
 
@@ -58,7 +61,7 @@ class Assembly:
         groups = self._groups(on) if grouped else ()
         system = sum(group.count for group in groups if group.system)
         chosen = self._choose()
-        rows = tuple(self._goroutine(int(who), on) for who in chosen)
+        rows = tuple(self._goroutines(chosen, on))
         found = self._found_objects
         took = clock.monotonic() - begun
         names, numbers = np.unique(self._status, return_counts=True)
@@ -121,6 +124,7 @@ class Assembly:
         ids = np.sort(self._goids[members])[:IDS]
         waits_of, oldest, since = self._oldest(members)
         targets = on[members]
+        labels = np.unique(self._columns.unsigned("labels")[members])
         same = bool(targets[0]) and bool((targets == targets[0]).all())
         return Group(
             key=f"{key:016x}",
@@ -128,9 +132,9 @@ class Assembly:
             wait_reason=look.reasons.of(one),
             count=len(members),
             ids=tuple(ids.tolist()),
-            stack=self._stack(one),
+            stack=self._stack(int(look.walked.key[one])),
             user=self._dumper.user(int(look.walked.key[one]), look.walked) if look.walked.key[one] else -1,
-            created_by=self._creator(one),
+            created_by=self._creator(int(self._goids[one]), int(self._columns.unsigned("gopc")[one])),
             start=self._site(int(self._columns.unsigned("startpc")[one]), exact=True),
             system=start is not None and is_system(start.function),
             oldest=waits_of,
@@ -140,7 +144,7 @@ class Assembly:
             first=first.get(key, 0),
             moved=int(self._columns.moved[members].sum()),
             waiting_on=int(targets[0]) if same else None,
-            labels=self._labels_of(one) if len(np.unique(self._columns.unsigned("labels")[members])) == 1 else {},
+            labels=self._labels_of(int(labels[0])) if len(labels) == 1 else {},
         )
 
     def _oldest(self, members: NDArray[np.intp]) -> tuple[float | None, int | None, SinceSource]:
@@ -148,13 +152,13 @@ class Assembly:
         best = np.maximum(look.waited[members], look.runtime_wait[members])
         place = int(np.argmax(best))
         who = int(members[place])
-        seconds, source = self._wait(who)
+        observed, stamped = float(look.waited[who]), float(look.runtime_wait[who])
+        seconds, source = self._wait(int(self._status[who]), observed, stamped)
         return seconds, int(self._goids[who]), source
 
-    def _wait(self, who: int) -> tuple[float | None, SinceSource]:
+    def _wait(self, status: int, observed: float, stamped: float) -> tuple[float | None, SinceSource]:
         """How long it has been where it is, and how that is known."""
-        observed, stamped = float(self._look.waited[who]), float(self._look.runtime_wait[who])
-        if self._status[who] not in (goroutines.WAITING, goroutines.SYSCALL):
+        if status not in (goroutines.WAITING, goroutines.SYSCALL):
             return None, ""
         if stamped > observed:
             return round(stamped, 3), "runtime"
@@ -168,40 +172,39 @@ class Assembly:
         chosen = by_group[np.argsort(rank, kind="stable")[: self._rows]]
         return chosen[np.argsort(self._goids[chosen], kind="stable")]
 
-    def _goroutine(self, who: int, on: U64) -> Goroutine:
+    def _goroutines(self, chosen: NDArray[np.intp], on: U64) -> Iterator[Goroutine]:
+        """Those one by one: first all numbers out of their columns, then a value for each."""
         columns, look = self._columns, self._look
-        seconds, since = self._wait(who)
-        start = self._dumper.site(int(columns.unsigned("startpc")[who]), exact=True)
-        parent = int(columns.unsigned("parent")[who])
-        status = int(self._status[who])
-        return Goroutine(
-            id=int(self._goids[who]),
-            state=goroutines.STATES.get(status, f"state {status}"),
-            wait_reason=look.reasons.of(who),
-            stack=self._stack(who),
-            created_by=self._creator(who),
-            created_by_id=parent or None,
-            start=self._site(int(columns.unsigned("startpc")[who]), exact=True),
-            waits=seconds,
-            since=since,
-            waiting_on=int(on[who]) or None,
-            labels=self._labels_of(who),
-            thread=self._thread_of(who, status),
-            locked=bool(columns.unsigned("lockedm")[who]),
-            system=start is not None and is_system(start.function),
-            moved=bool(columns.moved[who]),
-            wake_in=self._wake_in(who),
-            fd=int(look.waits.fd[who]) if look.waits.fd[who] >= 0 else None,
-        )
+        names = ("goid", "startpc", "gopc", "parent", "labels", "lockedm", "m")
+        ids, start, gopc, parent, labels, locked, machine = (columns.unsigned(n)[chosen].tolist() for n in names)
+        seconds = [values[chosen].tolist() for values in (look.waited, look.runtime_wait)]
+        status, keys = self._status[chosen].tolist(), look.walked.key[chosen].tolist()
+        objects, moved, fds = on[chosen].tolist(), columns.moved[chosen].tolist(), look.waits.fd[chosen].tolist()
+        wake = columns.column("sleep_when")[chosen].tolist()
+        for n, who in enumerate(chosen.tolist()):
+            reason, first = look.reasons.of(who), self._dumper.site(start[n], exact=True)
+            waits, since = self._wait(status[n], seconds[0][n], seconds[1][n])
+            yield Goroutine(
+                id=ids[n],
+                state=goroutines.STATES.get(status[n], f"state {status[n]}"),
+                wait_reason=reason,
+                stack=self._stack(keys[n]),
+                created_by=self._creator(ids[n], gopc[n]),
+                created_by_id=parent[n] or None,
+                start=self._site(start[n], exact=True),
+                waits=waits,
+                since=since,
+                waiting_on=objects[n] or None,
+                labels=self._labels_of(labels[n]),
+                thread=self._threads.get(machine[n]) if status[n] in ON_THREADS else None,
+                locked=bool(locked[n]),
+                system=first is not None and is_system(first.function),
+                moved=moved[n],
+                wake_in=round(max(0.0, wake[n] / 1e9 - look.now), 3) if reason == "sleep" and wake[n] else None,
+                fd=fds[n] if fds[n] >= 0 else None,
+            )
 
-    def _wake_in(self, who: int) -> float | None:
-        when = int(self._columns.column("sleep_when")[who])
-        if self._look.reasons.of(who) != "sleep" or not when or not self._dumper.source.memory.live:
-            return None
-        return round(max(0.0, when / 1e9 - self._look.now), 3)
-
-    def _stack(self, who: int) -> int:
-        key = int(self._look.walked.key[who])
+    def _stack(self, key: int) -> int:
         if not key or key not in self._look.walked.pcs:
             return -1
         if key not in self._stacks:
@@ -209,16 +212,15 @@ class Assembly:
             self._stack_list.append(self._dumper.stack(key, self._look.walked))
         return self._stacks[key]
 
-    def _creator(self, who: int) -> int:
+    def _creator(self, goid: int, pc: int) -> int:
         """Goroutine 1 is started by assembly, and has none (runtime/traceback.go, printcreatedby)."""
-        return -1 if self._goids[who] == 1 else self._site(int(self._columns.unsigned("gopc")[who]), exact=False)
+        return -1 if goid == 1 else self._site(pc, exact=False)
 
     def _site(self, pc: int, *, exact: bool) -> int:
         frame = self._dumper.site(pc, exact=exact)
         return -1 if frame is None else self._sites.setdefault(frame, len(self._sites))
 
-    def _labels_of(self, who: int) -> dict[str, str]:
-        pointer = int(self._columns.unsigned("labels")[who])
+    def _labels_of(self, pointer: int) -> dict[str, str]:
         if not pointer:
             return {}
         if pointer not in self._labels:
@@ -227,11 +229,6 @@ class Assembly:
             source = self._dumper.source
             self._labels[pointer] = read_labels(source.memory, source.layout, pointer)
         return self._labels[pointer]
-
-    def _thread_of(self, who: int, status: int) -> int | None:
-        if status not in (goroutines.RUNNING, goroutines.SYSCALL):
-            return None
-        return self._threads.get(int(self._columns.unsigned("m")[who]))
 
     def _thread_ids(self) -> dict[int, int]:
         machines = self._columns.unsigned("m")

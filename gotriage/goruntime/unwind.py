@@ -31,9 +31,12 @@ MAX_STACK: Final = 256 * 1024
 BATCH_BYTES: Final = 8 * 1024 * 1024
 """Bytes of stacks that are held at once; so few that they stay in the processor's cache."""
 TOPFRAME: Final = 1
+FEW: Final = 4
+"""So few that are left are walked one by one: a level of arrays costs as much as some thirty single steps."""
 SLOTS: Final = 1 << 16
 _SHIFT: Final = np.uint64(64 - 16)
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
+_MASK: Final = (1 << 64) - 1
 
 
 class Reads(Protocol):
@@ -114,7 +117,7 @@ def _walk_batch(
     levels: list[tuple[I64, U64]] = []
     complete = np.zeros(len(pc), bool)
     for _ in range(MAX_DEPTH):
-        if not len(alive):
+        if len(alive) <= FEW:
             break
         levels.append((alive, here))
         key = (key ^ here) * _PRIME + np.uint64(1)
@@ -131,9 +134,36 @@ def _walk_batch(
         keys[alive[~ok]] = key[~ok]
         alive, at, end, here, key = alive[ok], step[ok], end[ok], following[ok], key[ok]
     keys[alive] = key
+    tails: dict[int, list[int]] = {}
+    left = zip(alive.tolist(), at.tolist(), end.tolist(), here.tolist(), key.tolist(), strict=True)
+    for who, place, limit, first, before in left if len(levels) < MAX_DEPTH else ():
+        most = MAX_DEPTH - len(levels)
+        tails[who], complete[who] = _walk_one(words[place:limit], first, link_register, steps, most)
+        keys[who] = _hash(before, tails[who])
     walked.key[start : start + len(pc)] = keys
     walked.complete[start : start + len(pc)] = complete
-    _write_down(keys, levels, walked)
+    _write_down(keys, levels, tails, walked)
+
+
+def _walk_one(words: U64, here: int, link_register: int, steps: Steps, most: int) -> tuple[list[int], bool]:
+    """The pcs of one stack from `here` on, and whether they lead to the outermost function."""
+    at, pcs = 0, [here]
+    while True:
+        frame, top = steps.one(here)
+        back = at if link_register else at + frame
+        step = at + frame + (1 - link_register)
+        if top or frame < 0 or back >= len(words) or step <= at or len(pcs) >= most:
+            return pcs, top
+        at, here = step, int(words[back])
+        if not here:
+            return pcs, False
+        pcs.append(here)
+
+
+def _hash(key: int, pcs: list[int]) -> int:
+    for pc in pcs:
+        key = ((key ^ pc) * int(_PRIME) + 1) & _MASK
+    return key
 
 
 class Steps:
@@ -145,6 +175,17 @@ class Steps:
         self._pc = np.zeros(SLOTS, np.uint64)  # 0 is in no function
         self._frame = np.full(SLOTS, -1, np.int64)
         self._top = np.zeros(SLOTS, bool)
+        self._single: dict[int, tuple[int, bool]] = {}
+
+    def one(self, pc: int) -> tuple[int, bool]:
+        """The same for one pc."""
+        found = self._single.get(pc)
+        if found is None:
+            if len(self._single) >= SLOTS:
+                self._single.clear()
+            frame, top = self.of(np.array([pc], np.uint64))
+            found = self._single[pc] = int(frame[0]), bool(top[0])
+        return found
 
     def of(self, pcs: U64) -> tuple[I64, Bools]:
         """Words from the stack pointer to the frame's top at each pc, -1 for unknown, and whether a walk ends there."""
@@ -163,7 +204,7 @@ class Steps:
         return frames, tops
 
 
-def _write_down(keys: U64, levels: list[tuple[I64, U64]], walked: Walked) -> None:
+def _write_down(keys: U64, levels: list[tuple[I64, U64]], tails: dict[int, list[int]], walked: Walked) -> None:
     """The pcs of one goroutine for each key that is new."""
     begins = np.flatnonzero(keys[1:] != keys[:-1]) + 1  # neighbours are often the same
     begins = np.concatenate([[0], begins])[: len(keys)]
@@ -184,4 +225,4 @@ def _write_down(keys: U64, levels: list[tuple[I64, U64]], walked: Walked) -> Non
         if not len(chosen):
             break
     for who, key in wanted.items():
-        walked.pcs[key] = tuple(pcs[who])
+        walked.pcs[key] = (*pcs[who], *tails.get(who, ()))
