@@ -36,6 +36,8 @@ MAX_THREADS: Final = 20_000
 MAX_CPUS: Final = 1 << 16
 FIPS: Final = "crypto/internal/fips140.Enabled"
 LONGEST_GODEBUG: Final = 4096
+SLICE: Final = 24
+"""Bytes of a slice."""
 PAUSES: Final = 256
 """runtime/mstats.go, len(mstats.pause_ns)."""
 HEADROOM_PERCENT: Final = 3
@@ -254,17 +256,33 @@ def _thread_ids(source: Source, machines: NDArray[np.uint64]) -> dict[int, int]:
 
 
 def machines(source: Source) -> NDArray[np.uint64]:
-    """The address of every m, by the list that begins at `allm` (runtime/runtime2.go, m.alllink)."""
-    link = source.layout.offset("m", "alllink")
+    """The address of every m, by the list that begins at `allm` (runtime/runtime2.go, m.alllink).
+
+    Patch releases move that field (1.24.6 and later, by a slice): the longest list is the right one, in which each m is
+    the one that its own g0 belongs to. Raises Unreadable when there is no such list.
+    """
+    first = source.plain("allm", 8, signed=False)
+    usual = source.layout.offset("m", "alllink")
+    found = max((_chain(source, first, link) for link in (usual, usual + SLICE, usual - SLICE)), key=len)
+    if not len(found):
+        raise Unreadable("the list of threads (runtime.allm) makes no sense")
+    return found
+
+
+def _chain(source: Source, first: int, link: int) -> NDArray[np.uint64]:
+    """The list by the field at that offset; empty when something in it is no m."""
     found: dict[int, None] = {}
-    here = source.plain("allm", 8, signed=False)
+    here = first
     while here and here not in found and len(found) < MAX_THREADS:
         found[here] = None
         try:
             here = int.from_bytes(source.memory.read(here + link, 8), "little")
         except Unreadable:
-            break
-    return np.array(list(found), np.uint64)
+            return np.zeros(0, np.uint64)
+    listed = np.array(list(found), np.uint64)
+    own, whole = read_fields(source.memory, source.layout, "m", listed, {"g0": ("g0", "<u8")})
+    back, also = read_fields(source.memory, source.layout, "g", own["g0"].astype(np.uint64), {"m": ("m", "<u8")})
+    return listed if whole.all() and also.all() and (back["m"] == listed).all() else np.zeros(0, np.uint64)
 
 
 def _threads(source: Source) -> dict[str, Any]:

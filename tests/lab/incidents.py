@@ -1,17 +1,19 @@
 """The bundled demo recordings, made anew from real runs: `python -m tests.lab.incidents [NAME...]`.
 
-Each incident happens to a unit of a systemd lab that is called as a machine could be, so nothing of the machine that
-recorded it is in the file.
+Each incident happens in a systemd lab that is called as a machine could be, so nothing of the machine that recorded it
+is in the file: to a unit, to a process named by its PID, to a container.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import Literal
 
-from tests.lab import systemd
+from tests.lab import engines, systemd
 from tests.lab.toolchain import ROOT, build
 
 DEMOS = ROOT / "gotriage/demos"
@@ -27,6 +29,7 @@ class Incident:
         name: of the unit and its program.
         arguments: of the service.
         settings: more lines of the unit file.
+        kind: how it is named to the product: by its unit, its PID, or its container.
         before: seconds from its start to the recording's.
         seconds: length of the recording.
     """
@@ -37,6 +40,7 @@ class Incident:
     settings: str
     before: float
     seconds: int
+    kind: Literal["unit", "pid", "container"] = "unit"
 
 
 INCIDENTS = {
@@ -51,7 +55,27 @@ INCIDENTS = {
         before=25,
         seconds=45,
     ),
+    "leak": Incident("goill", "quotes", "-ill=leak -rate=3", "", before=20, seconds=60, kind="pid"),
+    "deadlock": Incident("goill", "ledger", "-ill=abba -count=30", "", before=10, seconds=40, kind="container"),
 }
+
+
+def started(lab: systemd.Lab, incident: Incident) -> tuple[str, str]:
+    """Start the service; the words that name it to the product."""
+    binary = build(incident.service)
+    if incident.kind == "container":
+        program = binary.with_name(incident.name)
+        shutil.copy(binary, program)
+        engine = engines.start_docker(lab)
+        engine.run(incident.name, engine.image(program), *incident.arguments.split())
+        return "--container", incident.name
+    path = lab.install(binary, f"/usr/local/bin/{incident.name}")
+    text = f"[Unit]\nDescription=The {incident.name} service\nStartLimitIntervalSec=0\n"
+    text += f"[Service]\nExecStart={path} {incident.arguments}\n{incident.settings}\n"
+    lab.add_unit(f"{incident.name}.service", text)
+    if incident.kind == "unit":
+        return "--unit", incident.name
+    return "--pid", lab.run("systemctl", "show", "--value", "-p", "MainPID", incident.name).stdout.strip()
 
 
 def record(name: str) -> None:
@@ -59,26 +83,13 @@ def record(name: str) -> None:
     incident = INCIDENTS[name]
     DEMOS.mkdir(exist_ok=True)
     file = DEMOS / f"{name}.gts.jsonl.zst"
-    binary = build(incident.service)
     lab = systemd.up(MACHINE)
     try:
-        path = lab.install(binary, f"/usr/local/bin/{incident.name}")
-        text = f"[Unit]\nDescription=The {incident.name} service\nStartLimitIntervalSec=0\n"
-        text += f"[Service]\nExecStart={path} {incident.arguments}\n{incident.settings}\n"
-        lab.add_unit(f"{incident.name}.service", text)
+        target = started(lab, incident)
         time.sleep(incident.before)
         made = f"/tmp/{name}-{lab.pid}.gts.jsonl.zst"
-        command = [
-            ROOT / ".venv/bin/gotriage",
-            "record",
-            "--unit",
-            incident.name,
-            "-o",
-            made,
-            "--for",
-            f"{incident.seconds}s",
-        ]
-        lab.run(*command, timeout=incident.seconds + 60)
+        program = ROOT / ".venv/bin/gotriage"
+        lab.run(program, "record", *target, "-o", made, "--for", f"{incident.seconds}s", timeout=incident.seconds + 60)
         file.write_bytes((lab.root / made.lstrip("/")).read_bytes())
         (lab.root / made.lstrip("/")).unlink()
     finally:

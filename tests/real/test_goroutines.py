@@ -222,3 +222,19 @@ def test_a_build_that_was_looked_at_is_known_again(service, monkeypatch, tmp_pat
     kept.write_bytes(json.dumps({"places": known.places, "how": known.how}).encode())
     with attach(running.pid) as third:
         assert third.found.places == first.found.places
+
+
+def test_the_list_of_threads_is_found_where_a_patch_release_moved_it(service, monkeypatch):
+    from gotriage.goruntime import layout
+
+    running = service("parked", "-plain")
+    real = layout.Layout.offset
+    moved = {("m", "alllink"): 24}
+    with attach(running.pid) as runtime:
+        usual = {thread.tid for thread in runtime.counters().thread_list}
+        for step in (24, -24):
+            moved["m", "alllink"] = step
+            monkeypatch.setattr(layout.Layout, "offset", lambda self, *words: real(self, *words) + moved.get(words, 0))
+            counters = runtime.counters()
+            assert not counters.problems
+            assert {thread.tid for thread in counters.thread_list} >= usual
