@@ -27,6 +27,7 @@ Price = Literal["free", "light", "heavy", "stops"]
 """free reads /proc, cgroupfs, the journal; light reads memory, netlink, in-kernel counts; heavy and stops ask first."""
 
 _C = "gotriage.collectors."
+_ALSO_CORE = ("pid", "unit", "container", "core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ SOURCES: tuple[Source, ...] = (
         (_C + "environment:EnvironmentCollector",),
         (Environment,),
         every=20.0,
+        targets=_ALSO_CORE,
         about="/proc/PID and the executable",
     ),
     Source(
@@ -138,6 +140,7 @@ SOURCES: tuple[Source, ...] = (
         every=2.0,
         deadline=40.0,
         price="light",
+        targets=_ALSO_CORE,
         about="the process's memory, read by process_vm_readv(2) in a process of its own",
     ),
     Source(
@@ -147,6 +150,7 @@ SOURCES: tuple[Source, ...] = (
         every=1.0,
         deadline=20.0,
         price="light",
+        targets=_ALSO_CORE,
         about="the process's memory, as above, and its executable's build info",
     ),
     Source(

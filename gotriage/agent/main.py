@@ -23,7 +23,8 @@ from gotriage.host.machine import boot_id
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.logs import LogLines
-from gotriage.records.stream import End, Header, Heartbeat, Reply, Request
+from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply, Request
+from gotriage.records.target import LOOK_LIVE, NOT_IN_CORE
 from gotriage.session.control import EXIT_AGAIN
 from gotriage.session.stream import MAX_REQUEST, Lines, decode_request
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gotriage.host import Host
     from gotriage.records import Record
     from gotriage.records.target import TargetSpec
+    from gotriage.target.by_core import CoreFiles
     from gotriage.target.model import Target
 
 BEAT = 1.0
@@ -63,7 +65,12 @@ def serve(
     `launcher` is the PID of the launcher, None without one. Returns the
     exit status: 0, or that of the error for which the target could not be attached, which the stream's End says too.
     """
-    return Agent(spec, host, read_fd, write_fd, _rows(spec, sources, rows), launcher).run()
+    files = _core_files(spec)
+    if files is not None and launcher is not None:
+        privilege.die_with_parent(signal.SIGTERM)  # another user's process does not keep that
+        if os.getppid() != launcher:
+            return EXIT_OK
+    return Agent(spec, host, read_fd, write_fd, _rows(spec, sources, rows), launcher, files, sources).run()
 
 
 def serve_alone(spec: TargetSpec, host: Host) -> tuple[int, str]:
@@ -75,7 +82,7 @@ def serve_alone(spec: TargetSpec, host: Host) -> tuple[int, str]:
     citizen.yield_disk()
     citizen.die_first(citizen.AGENT_SCORE)
     citizen.few_arenas()
-    agent = Agent(spec, host, 0, 1, _rows(spec, None, None))
+    agent = Agent(spec, host, 0, 1, _rows(spec, None, None), files=_core_files(spec))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: agent.stop(f"ended by {signal.Signals(received).name}"))
     try:
@@ -90,6 +97,15 @@ def _rows(spec: TargetSpec, sources: Collection[str] | None, rows: Iterable[Sour
     return [row for row in rows if spec.kind in row.targets and (sources is None or row.name in sources)]
 
 
+def _core_files(spec: TargetSpec) -> CoreFiles | None:
+    """The core file, opened; from then on this process is the invoking user's."""
+    if spec.kind != "core":
+        return None
+    from gotriage.target.by_core import open_without_root
+
+    return open_without_root(spec)
+
+
 class Agent:
     """One target, its workers, and both directions of the stream."""
 
@@ -101,13 +117,15 @@ class Agent:
         write_fd: int,
         rows: list[Source],
         launcher: int | None = None,
+        files: CoreFiles | None = None,
+        sources: Collection[str] | None = None,
     ) -> None:
-        self._spec, self._host, self._rows = spec, host, rows
+        self._spec, self._host, self._rows, self._sources = spec, host, rows, sources
         self._output = Output(write_fd)
         self._read_fd: int | None = read_fd
         self._lines = Lines(MAX_REQUEST)
         self._workers: list[Worker] = []
-        self._pinned = Pinned(spec, host, self._output, self._attached, self._moved)
+        self._pinned = Pinned(spec, host, self._output, self._attached, self._moved, files)
         self._crowd = Crowd(host, self._output, launcher)
         self._end: End | None = None
         self._asked_to_end = ""
@@ -182,9 +200,18 @@ class Agent:
         """The target is known: start its sources."""
         self._crowd.make_room(target.pid)
         lost = {name: [view.title for view in catalog.VIEWS if name in view.sources] for name in _names(self._rows)}
+        self._say_what_is_not_there()
         self._workers = [Worker(row, self._host, target, self._output, ", ".join(lost[row.name])) for row in self._rows]
         for worker in self._workers:
             worker.start()
+
+    def _say_what_is_not_there(self) -> None:
+        """A core file has no more than its memory: a gap for every source that looks at something else."""
+        if self._spec.kind != "core":
+            return
+        for row in catalog.SOURCES:
+            if "core" not in row.targets and (self._sources is None or row.name in self._sources):
+                self._output.write(Gap(at=clock.now(), source=row.name, reason=NOT_IN_CORE, remedy=LOOK_LIVE))
 
     def _moved(self) -> None:
         """The target has another main process, or none."""

@@ -15,6 +15,7 @@ from gotriage.errors import EXIT_NOT_INSPECTED, GotriageError
 from gotriage.host import clock
 from gotriage.records.stream import CollectorState, End, Gap
 from gotriage.records.text import clean
+from gotriage.target.model import CORE_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gotriage.agent.output import Output
     from gotriage.host import Host
     from gotriage.records.target import TargetSpec, TargetState
+    from gotriage.target.by_core import CoreFiles
     from gotriage.target.model import Target
 
 EVERY = 1.0
@@ -45,8 +47,10 @@ class Pinned:
         output: Output,
         attached: Callable[[Target], None],
         moved: Callable[[], None],
+        files: CoreFiles | None = None,
     ) -> None:
-        self._spec, self._host, self._output = spec, host, output
+        self._spec, self._host, self._output, self._files = spec, host, output, files
+        self._deadline = CORE_DEADLINE if spec.kind == "core" else DEADLINE
         self._attached, self._moved = attached, moved
         self._gaps = Gaps(output.write)
         self._stop = threading.Event()
@@ -74,9 +78,9 @@ class Pinned:
         """For the heartbeat; notices a manager that does not answer."""
         begun = self._begun
         if begun is not None and not self._late and not self._output.stalled:
-            self._late = clock.monotonic() - begun > DEADLINE
+            self._late = clock.monotonic() - begun > self._deadline
             if self._late:
-                reason = f"who {self._spec} is: no answer within {DEADLINE:g} s"
+                reason = f"who {self._spec} is: no answer within {self._deadline:g} s"
                 self._output.write(Gap(at=clock.now(), source="target", reason=reason))
         last = self._state.at if self._state is not None else None
         late = self._late and begun is not None
@@ -128,7 +132,7 @@ class Pinned:
 
         def attach() -> None:
             try:
-                found.append(resolve(self._spec, self._host))
+                found.append(resolve(self._spec, self._host, self._files))
                 self._write_state(found[0])
             except GotriageError as error:
                 self._refuse(str(error), error.exit_code)

@@ -16,6 +16,7 @@ from gotriage.host import clock
 from gotriage.records.logs import LogLines
 from gotriage.records.stream import CollectorState, Gap
 from gotriage.records.target import Event
+from gotriage.target.model import CORE_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,8 @@ State = Literal["ok", "waiting", "late", "failed", "off"]
 
 SHARE = 20
 """A source that took t seconds looks again after SHARE * t at the earliest: a twentieth of a core for each at most."""
+NEVER = 1e6
+"""Seconds until a core file, which does not change, is looked at again unasked."""
 LONGEST = 120.0
 """Seconds that a dear source waits at most between two looks."""
 RETRY = 30.0
@@ -152,7 +155,7 @@ class Worker:
                     due = clock.monotonic()
                 applies = self._applies()
                 if applies and clock.monotonic() >= due:
-                    self._supervised(self._look, self.source.deadline)
+                    self._supervised(self._look, self._deadline)
                     due = clock.monotonic() + self._pause()
                 while self._jobs and not self._stopping:
                     self._do(self._jobs.popleft())
@@ -164,15 +167,21 @@ class Worker:
 
     def _applies(self) -> bool:
         """While nothing of the target runs, only the idle sources have anything to look at."""
-        if self.source.idle or self._target.pid is not None or self._target.spec.kind == "none":
+        if self.source.idle or self._target.pid is not None or self._target.spec.kind in ("none", "core"):
             return True
         self._state = "off"
         return False
+
+    @property
+    def _deadline(self) -> float:
+        return self.source.deadline if self._target.core is None else CORE_DEADLINE
 
     def _pause(self) -> float:
         """Seconds until the next look."""
         if self._state == "off":
             return RETRY
+        if self._target.core is not None and not self._failures:
+            return NEVER
         if self._failures:
             return float(min(RETRY, max(self.interval, 0.5) * 2 ** min(self._failures, 8)))
         if LogLines in self.source.records or self._took is None or self._looks < 2:
@@ -244,7 +253,8 @@ class Worker:
             else:
                 self._look()
 
-        job.finish(self._supervised(work, ANSWER if answers else self.source.deadline))
+        answering = ANSWER if self._target.core is None else CORE_DEADLINE
+        job.finish(self._supervised(work, answering if answers else self._deadline))
 
     def _emit(self, record: Record) -> None:
         """Write what is new: not the same facts again, and each gap once."""

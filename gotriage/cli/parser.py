@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from typing import NoReturn
 
@@ -73,6 +74,12 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="a container: id, unique prefix or name; NAMESPACE/POD[/CONTAINER]",
     )
+    one.add_argument(
+        "--core", metavar="FILE", default=argparse.SUPPRESS, help="a core file (zstd-compressed too) of a Go service"
+    )
+    target.add_argument(
+        "--exe", metavar="FILE", default=argparse.SUPPRESS, help="the program of the core file, where it has moved"
+    )
     target.add_argument("--user", action="store_true", default=argparse.SUPPRESS, help="the unit is a user unit")
     target.add_argument(
         "--root-pid",
@@ -135,8 +142,10 @@ def _add_writing_commands(commands: _Commands[Parser]) -> None:
 
 
 def _add_other_commands(commands: _Commands[Parser]) -> None:
-    opened = _command(commands, "open", "the TUI on a snapshot or recording: no root, any machine", target=False)
+    about = "the TUI on a snapshot, a recording or a core file: no root, any machine"
+    opened = _command(commands, "open", about, target=False)
     opened.add_argument("file", metavar="FILE")
+    opened.add_argument("--exe", metavar="FILE", default=argparse.SUPPRESS, help="the program of a core file")
     _add_screen(opened)
     demo = _command(commands, "demo", "a recorded incident, bundled: no root, no target", target=False)
     demo.add_argument("name", nargs="?", metavar="NAME", help="which incident; see --list")
@@ -152,22 +161,34 @@ def _add_other_commands(commands: _Commands[Parser]) -> None:
 def target_of(arguments: argparse.Namespace) -> TargetSpec:
     """The target that the flags name; kind "none" when they name none."""
     user, root_pid = getattr(arguments, "user", False), getattr(arguments, "root_pid", None)
-    for kind in ("pid", "unit", "container"):
+    exe = getattr(arguments, "exe", None)
+    if exe is not None and getattr(arguments, "core", None) is None:
+        raise UsageError("--exe FILE goes with --core FILE")
+    for kind in ("pid", "unit", "container", "core"):
         value = getattr(arguments, kind, None)
         if value is not None:
             if value == "":
                 raise UsageError(f"--{kind} needs a value")
             if user and kind != "unit":
                 raise UsageError("--user goes with --unit only")
+            if kind == "core":
+                return core_spec(value, exe)
             return TargetSpec(kind=kind, value=str(value), user=user, root_pid=root_pid)
     if user:
         raise UsageError("--user goes with --unit NAME")
     return TargetSpec(root_pid=root_pid)
 
 
+def core_spec(path: str, exe: str | None) -> TargetSpec:
+    """A core file and its program, by paths that hold in any folder."""
+    if exe == "":
+        raise UsageError("--exe needs a value")
+    return TargetSpec(kind="core", value=os.path.abspath(path), exe=os.path.abspath(exe) if exe else "")
+
+
 def needed_target(arguments: argparse.Namespace) -> TargetSpec:
     """Like `target_of`, but a missing target is wrong usage."""
     spec = target_of(arguments)
     if spec.kind == "none":
-        raise UsageError(f"{arguments.command} needs a target: --pid N, --unit NAME or --container REF")
+        raise UsageError(f"{arguments.command} needs a target: --pid N, --unit NAME, --container REF or --core FILE")
     return spec

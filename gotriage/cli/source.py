@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gotriage.cli.gather import gather
+from gotriage.cli.gather import CORE_PATIENCE, attach_core, gather
 from gotriage.cli.parser import needed_target, target_of
 from gotriage.errors import BadRecording, UsageError
 
@@ -41,7 +41,11 @@ def with_session(
     from gotriage.agent.launcher import launch
 
     def front(link: Link) -> int:
-        session = gather(link, arguments.seconds, sources, rates=rates)
+        if spec.kind == "core":
+            attach_core(link, spec.value)
+            session = gather(link, arguments.seconds, sources, rates=False, patience=CORE_PATIENCE)
+        else:
+            session = gather(link, arguments.seconds, sources, rates=rates)
         if more is not None:
             more(session, link)
         return use(session)

@@ -57,22 +57,34 @@ def without_screen(problem: str, session: Session, config: str | None = None) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the agent and the screens; without a target the picker."""
-    spec = target_of(arguments)
+    return run_target(target_of(arguments), arguments)
+
+
+def run_target(spec: TargetSpec, arguments: argparse.Namespace) -> int:
+    """The same, for a target."""
     problem = terminal_problem()
     if problem is not None and spec.kind == "none":
         raise UsageError(f"{problem}, and no target: try gotriage check --pid N, --unit NAME or --container REF")
     chosen = options(arguments)
     from gotriage.agent.launcher import launch
+    from gotriage.cli.gather import attach_core
+
+    core = spec.kind == "core"
 
     def front(link: Link) -> int:
         if problem is not None:
-            from gotriage.cli.gather import gather
+            from gotriage.cli.gather import CORE_PATIENCE, PATIENCE, gather
 
-            return without_screen(problem, gather(link, None), chosen.config)
+            if core:
+                attach_core(link, spec.value)
+            session = gather(link, None, patience=CORE_PATIENCE if core else PATIENCE)
+            return without_screen(problem, session, chosen.config)
         gc.disable()  # the screens switch it on again after the first paint: a fifth of the time until then
         from gotriage.ui.app import run as run_screens
 
-        if spec.kind != "none":
+        if core:
+            attach_core(link, spec.value)
+        elif spec.kind != "none":
             # A wrong target is one line and no screen; one that takes long is waited for on the screen.
             link.attach(ATTACH)
         return run_screens(link, options=chosen)
@@ -116,4 +128,6 @@ def pick(spec: TargetSpec, chosen: Options) -> TargetSpec | int:
     if not data or status != 0:
         return status
     choice = msgspec.json.decode(data, type=TargetSpec)
+    if choice.kind not in ("pid", "unit", "container"):
+        raise UsageError(f"the picker offers no {choice.kind}")
     return msgspec.structs.replace(choice, root_pid=spec.root_pid)

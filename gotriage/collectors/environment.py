@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gotriage.host import Host
     from gotriage.records import Record
-    from gotriage.target.model import Target
+    from gotriage.target.model import CoreRef, Target
 
 ROOT_READS = Why("permission denied", AS_ROOT, permission=True)
 MOST_MODULES = 5000
@@ -54,6 +54,8 @@ class EnvironmentCollector:
 
     def collect(self) -> Iterator[Record]:
         """Look once."""
+        if self._target.core is not None:
+            yield of_core(self._target.core)
         pid = self._target.pid
         if pid is None:
             return
@@ -146,6 +148,28 @@ class EnvironmentCollector:
         """Nothing is held."""
 
 
+def of_core(core: CoreRef) -> Environment:
+    """What a core file and the program's file tell."""
+    facts = core.facts
+    build: dict[str, Any] = {}
+    unknown = {"env": Why("a core file is not searched for it"), "cwd": Why("a core file does not hold it")}
+    try:
+        with core.program() as file:
+            build = _read_build(file.fileno())
+    except (GotriageError, OSError, ElfError) as error:
+        unknown["is_go"] = Why(reason_of(error), "name the program of the core file with --exe")
+    words = secrets.mask_argv(facts.command.split(" ")) if facts.command else []
+    return Environment(
+        at=clock.now(),
+        unknown=unknown,
+        pid=facts.pid or None,
+        exe=clean(facts.program),
+        argv=tuple(clean(word) for word in words),
+        masked=None,
+        **build,
+    )
+
+
 def _attempt(part: Callable[[int], dict[str, Any]], pid: int, name: str, unknown: dict[str, Why]) -> dict[str, Any]:
     """The fields of one part, or none and the reason under `name`. A vanished process ends the look."""
     try:
@@ -162,7 +186,7 @@ def _attempt(part: Callable[[int], dict[str, Any]], pid: int, name: str, unknown
     return {}
 
 
-def _read_build(path: str) -> dict[str, Any]:
+def _read_build(path: str | int) -> dict[str, Any]:
     try:
         with Elf(path) as elf:
             fields: dict[str, Any] = {

@@ -68,7 +68,7 @@ class GoroutineCollector:
     def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = client.Reader) -> None:
         self._host, self._target, self._attach = host, target, attach
         self._reader: Reader | None = None
-        self._pid: int | None = None
+        self._key: object = None
         self._times = Times()
 
     def close(self) -> None:
@@ -89,15 +89,16 @@ class GoroutineCollector:
         yield from self._look(max(1, min(request.limit, MOST)))
 
     def _call(self, op: str, **arguments: object) -> object:
-        pid = self._target.pid
-        if pid is None:
+        pid, core = self._target.pid, self._target.core
+        if pid is None and core is None:
             return None
         _REFUSED.check(self._target)
-        if self._reader is None or self._pid != pid:
+        if self._reader is None or self._key != (core or pid):
             self.close()
-            self._reader, self._pid, self._times = self._attach(pid), pid, Times()
+            self._reader = core.reader() if core is not None else self._attach(cast("int", pid))
+            self._key, self._times = core or pid, Times()
         try:
-            return self._reader.call(op, DEADLINE, **arguments)
+            return self._reader.call(op, DEADLINE if core is None else core.deadline, **arguments)
         except NotGo as error:
             raise _REFUSED.refuse(self._target, str(error)) from error
         except TargetGone:

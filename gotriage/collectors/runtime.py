@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec.structs import replace
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from gotriage.goruntime import report
     from gotriage.host import Host
     from gotriage.records import Record
-    from gotriage.target.model import Target
+    from gotriage.target.model import CoreRef, Target
 
 DEADLINE = 10.0
 """Seconds that one look may take before the reader is killed."""
 DETAIL = 2.0
 """Seconds between two looks at the tables: threads, processors, size classes, pauses."""
+SHARE = 100
+"""... and, where such a look takes t seconds (a span for every 8 KB of a large heap is read), SHARE * t."""
 MOST_THREADS = 512
 """Threads that are listed."""
 MOST_MODULES = 5000
@@ -62,10 +65,10 @@ class RuntimeCollector:
     def __init__(self, host: Host, target: Target, attach: Callable[[int], Reader] = client.Reader) -> None:
         self._host, self._target, self._attach = host, target, attach
         self._reader: Reader | None = None
-        self._pid: int | None = None
+        self._key: object = None
         self._build: dict[str, Any] = {}
         self._identity: report.Identity | None = None
-        self._detailed: float | None = None
+        self._next_detail = 0.0
 
     def close(self) -> None:
         """End the reader."""
@@ -75,21 +78,22 @@ class RuntimeCollector:
 
     def collect(self) -> Iterator[Record]:
         """One look. Raises Unavailable for a process without Go in it."""
-        pid = self._target.pid
-        if pid is None:
+        pid, core = self._target.pid, self._target.core
+        if pid is None and core is None:
             return
         _REFUSED.check(self._target)
-        if self._reader is None or self._pid != pid:
+        if self._reader is None or self._key != (core or pid):
             self.close()
-            self._reader, self._pid = self._attach(pid), pid
-            self._build = read_build(self._host.proc.path(pid, "exe"))
+            self._open(core, pid)
             if self._build:
                 yield records.GoBuild(at=clock.now(), **self._build)
+        deadline = DEADLINE if core is None else core.deadline
+        assert self._reader is not None
         try:
-            detailed = self._detailed is None or clock.monotonic() >= self._detailed + DETAIL
-            counters = cast("report.Counters", self._reader.call("counters", DEADLINE, spans=detailed))
+            detailed = clock.monotonic() >= self._next_detail
+            counters = cast("report.Counters", self._reader.call("counters", deadline, spans=detailed))
             if self._identity is None:
-                self._identity = cast("report.Identity", self._reader.call("identity", DEADLINE))
+                self._identity = cast("report.Identity", self._reader.call("identity", deadline))
         except NotGo as error:
             raise _REFUSED.refuse(self._target, str(error)) from error
         except TargetGone:
@@ -98,8 +102,18 @@ class RuntimeCollector:
         yield build_of(clock.now(), self._build, self._identity, counters)
         yield numbers_of(counters)
         if detailed:
-            self._detailed = clock.monotonic()
-            yield detail_of(counters, self._kernel(pid, counters))
+            self._next_detail = clock.monotonic() + max(DETAIL, SHARE * counters.took)
+            yield detail_of(counters, self._kernel(pid, counters) if pid is not None else None)
+
+    def _open(self, core: CoreRef | None, pid: int | None) -> None:
+        self._key = core or pid
+        if core is None:
+            assert pid is not None
+            self._reader, self._build = self._attach(pid), read_build(self._host.proc.path(pid, "exe"))
+            return
+        self._reader, self._build = core.reader(), {}
+        with suppress(OSError), core.program() as file:
+            self._build = read_build(file.fileno())
 
     def _kernel(self, pid: int, counters: report.Counters) -> dict[int, kernel_threads.KernelThread]:
         found = {}
@@ -113,7 +127,7 @@ class RuntimeCollector:
 # -- the build
 
 
-def read_build(path: str) -> dict[str, Any]:
+def read_build(path: str | int) -> dict[str, Any]:
     """The fields of a `GoBuild` that the executable tells; none when it may not be read or has no build info."""
     try:
         with Elf(path) as elf:
@@ -228,6 +242,7 @@ def detail_of(
             for epoch, seconds in counters.gc_pauses[:256]
             if (at := _time(epoch)) is not None
         ),
+        run_delays=tuple(records.Bucket(seconds, count) for seconds, count in counters.run_delays),
         problems=tuple(clean(problem, NAME) for problem in counters.problems),
     )
 

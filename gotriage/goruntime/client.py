@@ -28,6 +28,8 @@ class Reader:
     A reader that ended or was killed is started again by the next call: what it knew of earlier looks is lost. It ends
     with the thread that started it. Calls may not overlap.
 
+    `core` and `exe` are paths or descriptors, which stay the caller's; `name` is what a core file is called.
+
     Attributes:
         rss, cpu: resident memory (bytes) and CPU time (seconds) of the reader after the last call.
     """
@@ -36,14 +38,16 @@ class Reader:
         self,
         pid: int | None = None,
         *,
-        core: str | None = None,
-        exe: str | None = None,
+        core: str | int | None = None,
+        exe: str | int | None = None,
+        name: str = "",
         memory: int = MEMORY,
         rate: float | None = RATE,
         words: Sequence[str] = READER,
     ) -> None:
-        self._what = f"core file {core}" if core is not None else f"process {pid}"
-        self._args: dict[str, Any] = {"pid": pid, "core": core, "exe": exe, "rate": rate}
+        self._what = f"core file {name or core}" if core is not None else f"process {pid}"
+        self._args: dict[str, Any] = {"pid": pid, "core": core, "exe": exe, "rate": rate, "name": name}
+        self._keep = tuple(fd for fd in (core, exe) if isinstance(fd, int))
         self._memory, self._words = memory, words
         self._child: child.Child | None = None
         self.rss: int | None = None
@@ -69,7 +73,7 @@ class Reader:
         limit = Deadline(deadline)
         try:
             if self._child is None:
-                self._child = child.Child(self._words, self._memory)
+                self._child = child.Child(self._words, self._memory, self._keep)
                 try:
                     self._ask("attach", self._args, limit)
                 except GotriageError:

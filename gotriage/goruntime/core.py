@@ -16,6 +16,7 @@ import numpy as np
 
 from gotriage.goruntime import corefile, evidence
 from gotriage.goruntime.binaries import MappedElf
+from gotriage.goruntime.corefacts import CoreFacts
 from gotriage.goruntime.corefile import AT_ENTRY, AT_PHDR, BadCore, Mapped
 from gotriage.goruntime.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf, ElfError
 from gotriage.goruntime.memory import Region, Unreadable
@@ -23,6 +24,8 @@ from gotriage.host import regular, scatter, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from gotriage.goruntime.report import Identity
 
     U64 = NDArray[np.uint64]
     I64 = NDArray[np.int64]
@@ -47,13 +50,14 @@ class CoreMemory:
         problems: what is wrong with the core file, in words.
     """
 
-    def __init__(self, core: str | int, exe: str | None = None, *, trust: bool = False) -> None:
-        """`exe`: the program's file, else the path that the core names; `trust`: take it even if it does not fit.
+    def __init__(self, core: str | int, exe: str | int | None = None, *, trust: bool = False, name: str = "") -> None:
+        """`exe`: the program's file, else the path that the core names; `trust`: take it even if it does not fit;
+        `name`: what the core file is called in errors.
 
         Raises BadCore, OSError.
         """
         self.live = False
-        self._name = core if isinstance(core, str) else f"descriptor {core}"
+        self._name = name or (core if isinstance(core, str) else f"descriptor {core}")
         self._trust = trust
         self._files: dict[str, int | None] = {}
         self._refusals: dict[str, str] = {}
@@ -81,6 +85,17 @@ class CoreMemory:
                 os.close(fd)
         self._fd = -1
         self._files.clear()
+
+    def facts(self, identity: Identity) -> CoreFacts:
+        """What it says of itself, with the Go program that was found in it."""
+        about = (self.pid, self.command, self.program, self.signal, self.made, len(self.threads))
+        return CoreFacts(identity, *about, tuple(self.problems))
+
+    def lacks(self) -> str:
+        """What is not there of the file or its program, in words; "" for nothing."""
+        if self.problems:
+            return self.problems[0]
+        return "" if self._file(self.program) is not None else self._why_not(self.program)
 
     # -- what lies where
 
@@ -169,12 +184,13 @@ class CoreMemory:
 
     # -- the files that belong to it
 
-    def _take_program(self, exe: str) -> None:
-        fd = _opened(exe)
+    def _take_program(self, exe: str | int) -> None:
+        fd = os.dup(exe) if isinstance(exe, int) else _opened(exe)
         self._files[self.program] = fd
         problem = self._difference(fd, self.program)
         if problem and not self._trust:
-            raise BadCore(f"{exe} is not the program of this core: {problem}")
+            path = os.readlink(f"/proc/self/fd/{exe}") if isinstance(exe, int) else exe
+            raise BadCore(f"{path} is not the program of this core: {problem}")
 
     def _file(self, path: str) -> int | None:
         """A mapped file, if it is there and the same as it was."""

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from gotriage.errors import UsageError
+from gotriage.errors import GotriageError, UsageError
 from gotriage.goruntime.wire import Failure, Reply, Request, failure_of
 from gotriage.host import child, citizen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gotriage.goruntime.corefacts import CoreFacts
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.report import Counters, Dump, Identity
@@ -61,6 +62,7 @@ class Reader:
     def __init__(self, attach: Attach) -> None:
         self._attach = attach
         self._runtime: Runtime | None = None
+        self._memory: Memory | None = None
         self._operations: dict[str, Callable[..., Any]] = {
             "attach": self._attached,
             "identity": lambda: self._known().identity,
@@ -70,6 +72,7 @@ class Reader:
             "counters": lambda spans=True: self._known().counters(spans=spans),
             "stacks": lambda: self._known().microstop(),
             "text": self._text,
+            "core": self._core_facts,
         }
 
     def answer(self, message: bytes) -> bytes:
@@ -94,10 +97,36 @@ class Reader:
         return self._runtime
 
     def _attached(
-        self, pid: int | None = None, core: str | None = None, exe: str | None = None, rate: float | None = None
+        self,
+        pid: int | None = None,
+        core: str | int | None = None,
+        exe: str | int | None = None,
+        rate: float | None = None,
+        name: str = "",
     ) -> object:
-        self._runtime = self._attach(open_memory(pid, core, exe, rate))
+        self._memory = open_memory(pid, core, exe, rate, name)
+        try:
+            self._runtime = self._attach(self._memory)
+        except GotriageError as error:
+            lacks = self._lacks()
+            if not lacks:
+                raise
+            raise type(error)(lacks) from error
         return self._runtime.identity
+
+    def _lacks(self) -> str:
+        """What is not there of a core file or its program, and so may be the reason; "" for nothing."""
+        from gotriage.goruntime.core import CoreMemory
+
+        return self._memory.lacks() if isinstance(self._memory, CoreMemory) else ""
+
+    def _core_facts(self) -> CoreFacts:
+        from gotriage.goruntime.core import CoreMemory
+
+        identity = self._known().identity
+        if not isinstance(self._memory, CoreMemory):
+            raise UsageError("it is no core file that is read")
+        return self._memory.facts(identity)
 
     def _text(self, kind: str, rows: int = ALL, system: bool = False) -> bytes:
         from gotriage.goruntime import exports
@@ -111,12 +140,14 @@ class Reader:
         return "".join(f"{line}\n" for line in writer(dump, system=system)).encode("utf-8", "replace")
 
 
-def open_memory(pid: int | None, core: str | None, exe: str | None, rate: float | None) -> Memory:
+def open_memory(
+    pid: int | None, core: str | int | None, exe: str | int | None, rate: float | None, name: str = ""
+) -> Memory:
     """The memory that is meant. Raises UsageError, TargetGone, NotPermitted, BadCore."""
     if core is not None:
         from gotriage.goruntime.core import CoreMemory
 
-        return CoreMemory(core, exe)
+        return CoreMemory(core, exe, name=name)
     if pid is None:
         raise UsageError("a process or a core file has to be named")
     from gotriage.goruntime.live import LiveMemory

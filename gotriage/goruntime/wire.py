@@ -9,6 +9,7 @@ import msgspec
 
 from gotriage.errors import GotriageError
 from gotriage.goruntime import report
+from gotriage.goruntime.corefacts import CoreFacts
 from gotriage.goruntime.oncpu import CpuLook
 
 OWN: Final = "gotriage."
@@ -57,6 +58,7 @@ RESULTS: Final[dict[str, Any]] = {
     "counters": report.Counters,
     "stacks": CpuLook,
     "text": bytes,
+    "core": CoreFacts,
 }
 """What each operation gives."""
 

@@ -59,8 +59,10 @@ class Child:
         busy: it owes an answer, and is of no use to who does not wait for that.
     """
 
-    def __init__(self, words: Sequence[str], memory: int) -> None:
-        """`words`: arguments for Python, as ("-m", MODULE); `memory`: bytes that it may take, beyond its start."""
+    def __init__(self, words: Sequence[str], memory: int, keep: Sequence[int] = ()) -> None:
+        """`words`: arguments for Python, as ("-m", MODULE); `memory`: bytes that it may take, beyond its start;
+        `keep`: descriptors that it has too, by the same numbers.
+        """
         collect()
         if not sys.executable:
             raise MissingFacility("no Python to start: sys.executable is not set")
@@ -74,6 +76,7 @@ class Child:
                 env=ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                 cwd="/",
                 close_fds=True,
+                pass_fds=keep,
                 start_new_session=True,
                 bufsize=0,
             )

@@ -50,6 +50,19 @@ def plain(fd: int, name: str, most: int = MAX_SIZE, place: str = PLACE) -> int:
         return os.dup(file.fileno())
 
 
+def head(fd: int, size: int) -> bytes:
+    """The first bytes of the content of a file; of the file itself where it cannot be unpacked. Raises OSError."""
+    plain = os.pread(fd, size, 0)
+    if not plain.startswith(ZSTD):
+        return plain
+    packed = os.pread(fd, BLOCK, 0)
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(packed, read_across_frames=True)
+        return reader.read(size)
+    except zstandard.ZstdError:
+        return plain
+
+
 def _blocks(fd: int) -> Iterator[bytes]:
     """The content, piece by piece; frames one after the other."""
     with os.fdopen(os.dup(fd), "rb") as packed:

@@ -9,11 +9,16 @@ import msgspec
 
 from gotriage.records.base import Record, Row
 
-TargetKind = Literal["pid", "unit", "container", "none"]
+TargetKind = Literal["pid", "unit", "container", "core", "none"]
+
+
+NOT_IN_CORE = "a core file holds the memory and registers of a process that is gone, and nothing else of it"
+LOOK_LIVE = "look at the service while it runs: --pid, --unit or --container"
+"""Why a source or a rule has nothing to say of a core file, and what has."""
 
 
 class TargetSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the user asked for; `kind` "none" is the picker, which has no target yet."""
+    """What the user asked for; `kind` "none" is the picker, which has no target yet; a "core" is a file's path."""
 
     kind: TargetKind = "none"
     value: str = ""
@@ -21,12 +26,16 @@ class TargetSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """The unit belongs to a user manager (`--user`)."""
     root_pid: int | None = None
     """Names, units and journals are resolved as this process sees them."""
+    exe: str = ""
+    """The program's file that belongs to a core file; "" for the path that the core names."""
 
     def __str__(self) -> str:
         """The specification as it stands on the command line."""
         words = [f"--{self.kind} {self.value}"] if self.kind != "none" else []
         if self.user:
             words.append("--user")
+        if self.exe:
+            words.append(f"--exe {self.exe}")
         if self.root_pid is not None:
             words.append(f"--root-pid {self.root_pid}")
         return " ".join(words)
@@ -41,11 +50,28 @@ class GoBrief(msgspec.Struct, frozen=True, omit_defaults=True):
     vcs_modified: bool | None = None
 
 
+class CoreBrief(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a core file says of itself.
+
+    Attributes:
+        made: when the file was last written.
+        signal: what the process died of, by name; "" for a core of a process that went on (gcore).
+        pid: of the process that it was; command: its first 80 bytes of arguments; threads: how many it had.
+    """
+
+    made: datetime
+    signal: str = ""
+    pid: int | None = None
+    command: str = ""
+    threads: int = 0
+
+
 class TargetState(Record, frozen=True, kw_only=True, tag="target"):
     """Who the target is right now, written at attach, at each re-attach and when it ends.
 
     Attributes:
-        state: running; stopped (a unit or container without a process); gone (it ended and will not return).
+        state: running; stopped (a unit or container without a process); gone (it ended and will not return);
+            core (a core file: nothing runs, and nothing changes).
         pids: every process of the target, the main one first.
         started_at: start of the main process.
         boot_id: /proc/sys/kernel/random/boot_id, which ties start times to one boot.
@@ -58,7 +84,7 @@ class TargetState(Record, frozen=True, kw_only=True, tag="target"):
 
     spec: TargetSpec
     name: str
-    state: Literal["running", "stopped", "gone"]
+    state: Literal["running", "stopped", "gone", "core"]
     generation: int = 1
     pid: int | None = None
     pids: tuple[int, ...] = ()
@@ -74,6 +100,7 @@ class TargetState(Record, frozen=True, kw_only=True, tag="target"):
     boot_id: str = ""
     reason: str = ""
     go: GoBrief | None = None
+    core: CoreBrief | None = None
 
 
 class Event(Record, frozen=True, kw_only=True, tag="event"):

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.records.findings import Finding, Verdict
     from gotriage.records.stream import Gap
-    from gotriage.records.target import TargetState
+    from gotriage.records.target import CoreBrief, TargetState
     from gotriage.render.columns import Column
 
+DAY = 86400
 FEW = 4
 """Entries of a mapping that stand on one line; more get a line each."""
 MARKS = {"critical": "✖", "warning": "▲", "info": "●"}
@@ -146,13 +147,22 @@ def identity(state: TargetState, moment: datetime | None) -> str:
         words.append(state.go.version)
         if state.go.vcs_revision:
             words.append(f"rev {state.go.vcs_revision[:7]}{'+dirty' if state.go.vcs_modified else ''}")
-    if state.state != "running":
+    if state.core is not None:
+        words += core_words(state.core, moment)
+    elif state.state != "running":
         words.append(f"{state.state}: {state.reason}" if state.reason else state.state)
     elif state.started_at is not None and moment is not None:
         words.append(f"up {units.seconds((moment - state.started_at).total_seconds())}")
     if state.generation > 1:
         words.append(f"restarts {state.generation - 1}")
     return "  ".join(words)
+
+
+def core_words(core: CoreBrief, moment: datetime | None) -> list[str]:
+    """What a core file says of itself: the signal that the process died of, and when the file was made."""
+    today = moment is not None and abs((moment - core.made).total_seconds()) < DAY
+    made = units.clock(core.made)[:5] if today else units.timestamp(core.made)[:16]
+    return [f"signal {core.signal}" if core.signal else "no signal", f"made {made}"]
 
 
 def verdict(result: Verdict, gaps: Sequence[Gap] = ()) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gotriage.records.findings import SEVERITIES, Finding, Fine, Unknown, Verdict
+from gotriage.records.target import LOOK_LIVE, NOT_IN_CORE
 from gotriage.rules import (
     access,
     build,
@@ -19,6 +20,7 @@ from gotriage.rules import (
     logs,
     memory,
     panics,
+    postmortem,
     restarts,
     scheduler,
     starts,
@@ -63,6 +65,14 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 """Every rule once. Findings of one severity stand in this order: what ends the service first, then what slows it."""
 
+OF_A_CORE: Final[tuple[Rule, ...]] = (
+    postmortem.died,
+    locks.deadlocks,
+    goroutines.blocked_channels,
+    locks.contention,
+)
+"""Those that one look at the memory of a process answers, all that a core file holds; the first one only there."""
+
 _MODULES = (
     access,
     build,
@@ -99,8 +109,11 @@ def judge(session: Session, thresholds: Thresholds | None = None) -> Verdict:
     if evidence.target is None:
         return Verdict(at=session.moment)
     claims: list[tuple[int, Claim]] = []
-    for rank, rule in enumerate(RULES):
+    core = evidence.target.state == "core"
+    for rank, rule in enumerate(OF_A_CORE if core else RULES):
         claims += [(rank, claim) for claim in _asked(rule, evidence)]
+    if core:
+        claims.append((len(OF_A_CORE), Unknown("everything else", NOT_IN_CORE, LOOK_LIVE)))
     ranked = [(rank, claim) for rank, claim in claims if isinstance(claim, Finding)]
     return Verdict(
         at=session.moment,

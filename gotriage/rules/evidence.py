@@ -71,8 +71,8 @@ class Evidence:
 
     @property
     def running(self) -> bool:
-        """Whether the target has a process."""
-        return self.target is not None and self.target.state == "running"
+        """Whether the target has a process, or is the memory of one."""
+        return self.target is not None and self.target.state in ("running", "core")
 
     @property
     def age(self) -> float | None:

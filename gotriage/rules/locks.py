@@ -95,7 +95,9 @@ def deadlocks(evidence: Evidence) -> Iterator[Claim]:
 
 
 def _holds(evidence: Evidence, ring: tuple[Edge, ...]) -> bool:
-    """Whether the ring was in every look of the last seconds, wherever it starts."""
+    """Whether the ring was in every look of the last seconds, wherever it starts; in a core file nothing moves."""
+    if evidence.target is not None and evidence.target.state == "core":
+        return True
     tables = golook.held(evidence, evidence.limit(DEADLOCK, "seconds"))
     return bool(tables) and all(any(set(other) == set(ring) for other in table.cycles) for table in tables)
 
@@ -143,7 +145,10 @@ def _all_blocked(evidence: Evidence, table: Goroutines) -> list[GoroutineGroup]:
     """The groups that wait for a lock or to send, if nothing in the program can go on; else none."""
     long = evidence.limit(DEADLOCK, "all_seconds")
     runtime, build = evidence.current(GoRuntime), evidence.current(GoBuild)
-    if runtime is None or runtime.timers != 0 or table.omitted_groups or not golook.held(evidence, long):
+    if runtime is None or runtime.timers != 0 or table.omitted_groups:
+        return []
+    still = evidence.target is not None and evidence.target.state == "core"
+    if not still and not golook.held(evidence, long):
         return []
     if (build is None or build.cgo is not False) and not _threads_are_gos(evidence, runtime):
         return []
@@ -151,7 +156,9 @@ def _all_blocked(evidence: Evidence, table: Goroutines) -> list[GoroutineGroup]:
     stuck = [group for group in own if group.wait_reason in NEEDS_ANOTHER]
     if not stuck or any(group.wait_reason not in (*NEEDS_ANOTHER, *MAY_IDLE) for group in own):
         return []
-    if any(group.moved for group in own) or any(golook.waited(evidence, group.since) < long for group in own):
+    if any(group.moved for group in own):
+        return []
+    if not still and any(golook.waited(evidence, group.since) < long for group in own):
         return []
     return sorted(stuck, key=lambda group: -group.count)
 

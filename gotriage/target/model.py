@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import select
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from gotriage.errors import GotriageError
-from gotriage.host import clock
+from gotriage.host import clock, regular
 from gotriage.host.executable import exit_status
 from gotriage.records.exits import DUMPED, EXITED, KILLED, exit_words
 
 if TYPE_CHECKING:
+    from gotriage.goruntime.client import Reader
+    from gotriage.goruntime.corefacts import CoreFacts
     from gotriage.host import Host
     from gotriage.host.executable import Identity
     from gotriage.records.base import Why
     from gotriage.records.target import Event, GoBrief, TargetSpec
+
+
+CORE_DEADLINE = 600.0
+"""Seconds that a look into a core file may take: those of large services have many gigabytes."""
 
 
 class Process:
@@ -75,6 +81,27 @@ class ContainerRef:
     engine: str
     id: str
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreRef:
+    """A core file, open: descriptors of its plain content and of the program's file (None: the path that it names)."""
+
+    name: str
+    fd: int
+    exe: int | None
+    facts: CoreFacts
+    deadline: float = CORE_DEADLINE
+
+    def reader(self) -> Reader:
+        """A reader of its own for who asks."""
+        from gotriage.goruntime.client import Reader
+
+        return Reader(core=self.fd, exe=self.exe, name=self.name, rate=None)
+
+    def program(self) -> BinaryIO:
+        """The program's file, for its build info. Raises OSError."""
+        return os.fdopen(regular.opened(self.facts.program) if self.exe is None else os.dup(self.exe), "rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +165,8 @@ class Target:
     reason: str = ""
     exec_path: str = ""
     exec_env: dict[str, str] = field(default_factory=dict)
+    core: CoreRef | None = None
+    """The core file that stands for a process; then nothing runs."""
     follower: Follower | None = None
     image: Identity | None = None
     """Which file the main process runs, None when it may not be read."""
@@ -155,7 +184,7 @@ class Target:
 
     @property
     def kind(self) -> str:
-        """What the user asked for: "pid", "unit", "container", or "none"."""
+        """What the user asked for: "pid", "unit", "container", "core", or "none"."""
         return self.spec.kind
 
     @property

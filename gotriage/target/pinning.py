@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gotriage.errors import GotriageError, TargetGone
@@ -57,6 +58,11 @@ def unpin(target: Target) -> None:
 def release(target: Target) -> None:
     """Let go of everything: descriptors and connections."""
     unpin(target)
+    if target.core is not None:
+        for fd in (target.core.fd, target.core.exe):
+            if fd is not None:
+                os.close(fd)
+        target.core = None
     if target.follower:
         target.follower.close()
         target.follower = None

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gotriage.errors import GotriageError, NotPermitted, TargetGone
 from gotriage.goruntime import buildinfo
 from gotriage.host import clock
 from gotriage.host.proc import Proc
 from gotriage.records.base import Why
-from gotriage.records.target import GoBrief, TargetState
+from gotriage.records.exits import signal_name
+from gotriage.records.target import CoreBrief, GoBrief, TargetState
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
+    from gotriage.goruntime.corefacts import CoreFacts
     from gotriage.host import Host
     from gotriage.target.model import Target
 
@@ -25,6 +27,9 @@ def state_of(target: Target) -> TargetState:
     unknown: dict[str, Why] = {}
     comm = exe = ""
     started = go = None
+    if target.core is not None:
+        comm, exe = clean(target.core.facts.command, 64), clean(target.core.facts.program, 4096)
+        go = target.go
     if target.main is not None and pid is not None:
         started = target.main.started_at
         try:
@@ -41,7 +46,7 @@ def state_of(target: Target) -> TargetState:
         unknown=unknown,
         spec=target.spec,
         name=target.name,
-        state="running" if target.main else ("gone" if target.spec.kind == "pid" else "stopped"),
+        state=_state(target),
         generation=target.generation,
         pid=pid,
         pids=target.pids,
@@ -57,6 +62,23 @@ def state_of(target: Target) -> TargetState:
         boot_id=_boot_id(str(host.proc.root)),
         reason="" if target.main else clean(target.reason, 500),
         go=go,
+        core=_core_brief(target.core.facts) if target.core is not None else None,
+    )
+
+
+def _state(target: Target) -> Literal["running", "stopped", "gone", "core"]:
+    if target.core is not None:
+        return "core"
+    return "running" if target.main else ("gone" if target.spec.kind == "pid" else "stopped")
+
+
+def _core_brief(facts: CoreFacts) -> CoreBrief:
+    return CoreBrief(
+        made=clock.from_epoch(facts.made),
+        signal=signal_name(facts.signal) if facts.signal else "",
+        pid=facts.pid or None,
+        command=clean(facts.command, 200),
+        threads=facts.threads,
     )
 
 

@@ -101,6 +101,10 @@ def _process(front: Front) -> list[Span]:
     target = front.target
     if target is None:
         return []
+    if target.core is not None:
+        core = target.core
+        was = f"was pid {core.pid}" if core.pid is not None else "gone"
+        return [(was, "strong"), (f"  {core.command or target.exe}", ""), (f"  {core.threads} threads", "dim")]
     if target.state != "running":
         return [(f"none: {target.state}", "critical"), (f"  {target.reason}", "")]
     sample, given = front.session.latest(ProcessSample), front.session.latest(Environment)

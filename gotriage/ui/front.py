@@ -48,11 +48,13 @@ class Front:
 
     @property
     def state(self) -> tuple[str, str]:
-        """The word for where the readers stand, and its role: LIVE, PAUSED, ENDED or RECORDED."""
+        """The word for where the readers stand, and its role: LIVE, PAUSED, ENDED, RECORDED or CORE."""
         if self.link is None:
             return "RECORDED", "past"
         if not self.session.at_head:
             return "PAUSED", "paused"
+        if self.target is not None and self.target.state == "core":
+            return "CORE", "past"
         return ("ENDED", "past") if self.finished else ("LIVE", "live")
 
     @property

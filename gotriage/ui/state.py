@@ -68,7 +68,7 @@ def gap_lines(title: str, gap: Gap, width: int) -> Iterator[PageLine]:
 def _waiting(front: Front, view: View, width: int) -> Iterator[PageLine]:
     """No record and no gap: nothing runs, or the first look is still to come."""
     target = front.target
-    if target is not None and target.state != "running":
+    if target is not None and target.state not in ("running", "core"):
         yield PageLine(
             (("– ", "dim"), (view.title, "strong"), (f"   nothing runs: {target.name} is {target.state}", ""))
         )

@@ -13,6 +13,7 @@ from gotriage.host import Host
 from gotriage.records.logs import LogLines
 from gotriage.records.stream import SCHEMA, End, Gap, Header, Heartbeat, Reply, Request
 from gotriage.records.target import Event, TargetSpec, TargetState
+from gotriage.target.model import Target
 
 from tests.agent.fakes import HostSample, ProcessSample, Stream, row
 
@@ -150,7 +151,7 @@ def test_a_flood_waits_for_its_reader_and_is_not_late():
 
 
 def test_dear_sources_look_less_often():
-    looks = worker.Worker(row("dear", "Same", every=1.0), Host(), None, None)
+    looks = worker.Worker(row("dear", "Same", every=1.0), Host(), Target(TargetSpec(), Host()), None)
     looks._took, looks._looks = 0.5, 1
     assert looks._pause() == 1.0  # the first one had to find its way
     looks._looks = 2
@@ -159,7 +160,7 @@ def test_dear_sources_look_less_often():
     assert looks._pause() == 1.0
     looks._took = 60.0
     assert looks._pause() == worker.LONGEST
-    logs = worker.Worker(row("journal", "Logs", every=0.25), Host(), None, None)
+    logs = worker.Worker(row("journal", "Logs", every=0.25), Host(), Target(TargetSpec(), Host()), None)
     logs._took = 3.0
     assert logs._pause() == 0.25
 

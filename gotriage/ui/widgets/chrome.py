@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from gotriage.render import units
-from gotriage.render.text import MARKS
+from gotriage.render.text import MARKS, core_words
 from gotriage.ui.spans import cut_middle, cut_spans, spread, width_of
 from gotriage.ui.widgets.lines import palette_of, strip_of
 
@@ -74,6 +74,10 @@ def _who(front: Front) -> tuple[str, list[Span]]:
     if target is None:
         return front.title or "gotriage", [] if front.title else [("looking …", "dim")]
     facts: list[Span] = []
+    if target.core is not None:
+        words = core_words(target.core, front.session.moment)
+        go: list[Span] = [(target.go.version, "")] if target.go is not None else []
+        return target.name, [*go, (words[0], "critical" if target.core.signal else ""), (words[1], "")]
     if target.state == "running":
         facts.append((f"pid {target.pid}", ""))
     else:
