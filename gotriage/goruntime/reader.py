@@ -105,10 +105,10 @@ class Reader:
         name: str = "",
     ) -> object:
         self._memory = open_memory(pid, core, exe, rate, name)
+        lacks = self._lacks()
         try:
             self._runtime = self._attach(self._memory)
         except GotriageError as error:
-            lacks = self._lacks()
             if not lacks:
                 raise
             raise type(error)(lacks) from error
