@@ -96,8 +96,8 @@ class GroupRow:
 
     @property
     def on_cpu(self) -> bool:
-        """Its goroutines run now: their stacks cannot be read from memory."""
-        return self.state == "running"
+        """Its goroutines run now, and their stacks cannot be read from memory; a core file has their registers."""
+        return self.state == "running" and not any(group.stack >= 0 for group in self.groups)
 
     def add(self, group: GoroutineGroup) -> None:
         """One group more."""

@@ -173,6 +173,8 @@ def _procs(session: Session, now: GoRuntime, width: int) -> Iterator[PageLine]:
     version = minor(build.go_version) if build is not None else None
     variable = given.env.get("GOMAXPROCS") if given is not None else None
     role, verdict, advice = procs_advice(now.gomaxprocs, quota, version, variable, told=_told(build))
+    if cgroup is None:
+        verdict = "CPU quota not known"
     sign = {"warning": "▲ ", "good": "✓ "}.get(role, "")
     spans: list[Span] = [(f"{now.gomaxprocs}", "strong")]
     if now.ncpu:

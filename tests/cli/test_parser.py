@@ -22,6 +22,8 @@ def parsed(*words):
         (["--container", "web-1", "--root-pid", "7"], TargetSpec("container", "web-1", root_pid=7)),
         (["check", "--pid", "42"], TargetSpec("pid", "42")),
         (["--pid", "42", "check"], TargetSpec("pid", "42")),
+        (["--core", "/var/core.1"], TargetSpec("core", "/var/core.1")),
+        (["show", "--core", "/a/../core", "--exe", "/b//x"], TargetSpec("core", "/core", exe="/b/x")),
         ([], TargetSpec()),
     ],
 )

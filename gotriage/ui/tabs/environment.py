@@ -151,7 +151,7 @@ def _process(given: Environment) -> Pairs:
         ("user", f"{given.user} ({_ids(given.uid)})" if given.uid else given.user),
         ("group", _ids(given.gid)),
         ("groups", words(given.groups) if given.groups else ""),
-        ("capabilities", ", ".join(given.capabilities) or "none"),
+        ("capabilities", ", ".join(given.capabilities) or ("none" if given.uid else "")),
         ("no_new_privs", words(given.no_new_privs) if given.no_new_privs is not None else ""),
         ("seccomp", SECCOMP.get(given.seccomp, "") if given.seccomp is not None else ""),
         ("umask", given.umask),
