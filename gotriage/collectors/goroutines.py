@@ -41,6 +41,8 @@ MOST_THREADS = 256
 """Threads in system calls whose kernel state is read with each look."""
 TOP = 20
 """Groups and creators whose numbers are kept for long; ids that a group names."""
+FEW = 2
+"""Goroutines that may have a channel among the cases of a select without it being worth a line."""
 SAME = 1.0
 """Seconds by which the beginning of a wait may seem to move between two looks and still be the same."""
 
@@ -174,7 +176,7 @@ def record_of(
         omitted=dump.omitted,
         stacks=tuple(records.Stack(tuple(map(_frame, stack.frames)), stack.complete) for stack in dump.stacks),
         sites=tuple(map(_frame, dump.sites)),
-        objects=tuple(sorted(map(_object, dump.objects), key=lambda found: -found.waiters)),
+        objects=tuple(sorted(map(_object, filter(_tells, dump.objects)), key=lambda found: -found.waiters)),
         cycles=tuple(tuple(records.Edge(e.waiter, e.address, e.holder) for e in cycle) for cycle in dump.cycles),
         total=dump.count,
         system=dump.system,
@@ -182,6 +184,12 @@ def record_of(
         first_at=times.at("first", dump.first_at),
         problems=tuple(clean(problem, NAME) for problem in dump.problems),
     )
+
+
+def _tells(found: report.WaitObject) -> bool:
+    """Not a channel that stands only in the selects of one or two: every connection of an HTTP client has such."""
+    plain = found.receivers + found.senders
+    return found.kind != "channel" or bool(found.alone) or plain > 0 or found.waiters > FEW
 
 
 def counts_of(dump: report.Dump) -> records.GoroutineCounts:

@@ -159,7 +159,8 @@ class Goroutines(Record, frozen=True, kw_only=True, tag="goroutines"):
         goroutines: one by one, as many as the collector was asked for; `omitted` more. Those of small groups are never
             left out before those of large ones.
         stacks, sites: what the indices of groups and goroutines point into.
-        objects: what goroutines wait on, that with the most waiters first.
+        objects: what goroutines wait on, that with the most waiters first; channels that stand only in the selects of
+            one or two goroutines are left out.
         cycles: rings of goroutines that wait for each other.
         total: goroutines that are not dead, `system` of the runtime's own among them; `dead`: kept for reuse.
         first_at: time of the first look, for `GoroutineGroup.first`.

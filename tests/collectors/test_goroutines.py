@@ -162,7 +162,7 @@ def test_a_permission_comes_through_and_an_ended_target_is_silence(made):
 def test_another_process_gets_another_reader(made):
     reader, collector = made(dump())
     list(collector.collect())
-    collector._pid = 6
+    collector._key = 6
     list(collector.collect())
     assert reader.closed == 1
     collector.close()
