@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.corefile import Thread
     from gotriage.goruntime.counters import Source
     from gotriage.goruntime.goroutines import Columns
+    from gotriage.goruntime.memory import Memory
 
     U64 = NDArray[np.uint64]
 
@@ -93,9 +94,18 @@ def _elsewhere(source: Source, columns: Columns, who: int, thread: Thread | None
     return "its thread was on another stack, in a signal handler or in C"
 
 
+def held(memory: Memory) -> U64:
+    """What the threads of a core file hold themselves: their registers, and the stacks that they stand on."""
+    threads: Sequence[Thread] = getattr(memory, "threads", ())
+    mask = (1 << 64) - 1
+    registers = [value & mask for thread in threads[:MOST] for value in thread.registers.values()]
+    stacks = [_words(memory, thread.sp) for thread in threads[:MOST]]
+    return np.concatenate([np.array(registers, np.uint64), *stacks])
+
+
 def interrupted(source: Source, sp: int, low: int, high: int) -> tuple[int, int] | None:
     """Stack pointer and program counter of what a signal interrupted, if that stood in [low, high)."""
-    words = _words(source, sp)
+    words = _words(source.memory, sp)
     place_of_sp, place_of_pc = _SP_PC[source.memory.arch]
     count = len(words) - place_of_pc
     if count <= 0:
@@ -112,13 +122,13 @@ def interrupted(source: Source, sp: int, low: int, high: int) -> tuple[int, int]
     return int(words[at + place_of_sp]), int(words[at + place_of_pc])
 
 
-def _words(source: Source, sp: int) -> U64:
+def _words(memory: Memory, sp: int) -> U64:
     """What lies above the stack pointer, as far as there is memory."""
     start, size = sp & ~7, SEARCHED
     while size >= 4096:
         end = (start + size) & ~4095
         try:
-            return np.frombuffer(source.memory.read(start, end - start), np.uint64)
+            return np.frombuffer(memory.read(start, end - start), np.uint64)
         except Unreadable:
             size //= 2
     return np.zeros(0, np.uint64)

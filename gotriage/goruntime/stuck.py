@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gotriage.goruntime import standing
 from gotriage.goruntime.goroutines import RUNNING, WAITING
 from gotriage.goruntime.reach import Blocked, Heap, TooMuch, follow_specials, follow_variables, unreachable
 from gotriage.host import clock
@@ -32,12 +33,19 @@ LONGEST: Final = 300.0
 SHARE: Final = 100
 """A search that took t seconds comes again after SHARE * t: one per cent of a core."""
 MAX_BLOCKED: Final = 200_000
+CORE_BUDGET, CORE_SECONDS = 1 << 30, 30.0
+"""The same for a core file, which is searched once."""
 
 
 class Search:
-    """Looks for them now and then, as far as it is cheap, and believes only what two searches in a row say."""
+    """Looks for them now and then, as far as it is cheap, and believes only what two searches in a row say.
+
+    In a core file, where nothing moves and all registers are known, one search is enough.
+    """
 
     def __init__(self, memory: Memory, image: Image, budget: int = BUDGET, seconds: float = SECONDS) -> None:
+        if not memory.live:
+            budget, seconds = max(budget, CORE_BUDGET), max(seconds, CORE_SECONDS)
         self._memory, self._image, self._budget, self._seconds = memory, image, budget, seconds
         self._due = 0.0
         self._suspected: set[int] = set()
@@ -55,7 +63,7 @@ class Search:
             self._suspected, self._known, self._due = set(), {}, now + LONGEST
             return self._known
         lost, alive = found
-        sure = lost & self._suspected
+        sure = lost & self._suspected if self._memory.live else lost
         again = bool(lost - self._suspected)
         self._suspected = lost
         self._known = dict.fromkeys(alive, False) | dict.fromkeys(sure, True)
@@ -85,6 +93,8 @@ def stuck_objects(
         heap = Heap(memory, spans, _opaque(columns, waits), budget, seconds)
         follow_variables(heap, memory, image)
         follow_specials(heap, memory, spans.specials)
+        if not memory.live:
+            heap.follow(standing.held(memory))
         blocked = Blocked(columns.sp[numbers], top[numbers], owner.astype(np.int64), objects)
         left = unreachable(heap, blocked, (begin[alive], top[alive]))
         reached = heap.reached(objects)

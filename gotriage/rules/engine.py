@@ -68,6 +68,7 @@ RULES: Final[tuple[Rule, ...]] = (
 OF_A_CORE: Final[tuple[Rule, ...]] = (
     postmortem.died,
     locks.deadlocks,
+    goroutines.leaks,
     goroutines.blocked_channels,
     locks.contention,
 )

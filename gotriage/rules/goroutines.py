@@ -78,6 +78,9 @@ def leaks(evidence: Evidence) -> Iterator[Claim]:
         yield _leak_finding(evidence, table, found, lost)
     elif lost:
         yield _lost_finding(evidence, table, lost)
+    elif evidence.target is not None and evidence.target.state == "core":
+        if any(thing.alone is not None for thing in table.objects):
+            yield Fine(LEAK, "no group of goroutines was seen that nothing can ever wake")
     elif _watched(evidence) < evidence.limit(LEAK, "seconds"):
         reason = f"growth of goroutines shows after {seconds(evidence.limit(LEAK, 'seconds'))} of watching"
         yield Unknown(LEAK, reason, golook.WATCH_ON)

@@ -182,6 +182,20 @@ def test_a_deadlock_is_found_in_a_core_file_packed_or_not_and_in_a_snapshot_of_i
     assert "a core file holds" in shown("files", "--core", core)
 
 
+@pytest.mark.parametrize(("ill", "ids"), [("leak-one", ["goroutine-leak"]), ("pool", []), ("busy", [])])
+def test_goroutines_that_nothing_can_wake_are_seen_in_one_look(service, tmp_path, ill, ids):
+    running = service("goill", f"-ill={ill}")
+
+    def all_started():
+        with attach(running.pid) as runtime:
+            dump = runtime.dump()
+        return ill != "leak-one" or dump.reasons.get("chan send", 0) >= 200
+
+    wait_until(all_started, 60)
+    done = gotriage("check", "--core", of_gcore(running.pid, tmp_path), "--json", timeout=120)
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ids, done.stderr
+
+
 def test_the_screens_open_a_core_file(service, folder):
     running = service("goill", "-ill=abba")
     core = of_gcore(running.pid, folder)

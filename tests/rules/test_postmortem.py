@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gotriage.records.goroutines import Frame, Goroutine, Goroutines, Stack
+from gotriage.records.goroutines import Frame, Goroutine, GoroutineCounts, Goroutines, Stack
 from gotriage.records.target import NOT_IN_CORE, CoreBrief
 
 from tests.rules.golang import Program
@@ -18,6 +18,7 @@ def core(story):
 def look(story, *functions, state="running"):
     frames = tuple(Frame(name, "/src/orders.go", 40 + at) for at, name in enumerate(functions))
     story.add(Goroutines, goroutines=(Goroutine(id=7, state=state, stack=0),), stacks=(Stack(frames),), total=1)
+    story.add(GoroutineCounts, total=1)
     return story
 
 
