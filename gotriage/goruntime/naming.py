@@ -40,7 +40,7 @@ def is_standard(function: str, module: str = "") -> bool:
     package = package_of(function)
     if module and (package == module or package.startswith(f"{module}/")):
         return False
-    return package.partition("/")[0] in STANDARD or package.startswith("_cgo") or package == "type:"
+    return package.partition("/")[0] in STANDARD or package in ("panic", "type:") or package.startswith("_cgo")
 
 
 def user_frame(frames: Sequence[Frame], module: str = "") -> int:
