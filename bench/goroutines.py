@@ -143,7 +143,13 @@ class Worker:
         return took, count
 
 
-COLD = "import sys; from gotriage.goruntime.runtime import attach; print(attach(int(sys.argv[1])).dump().count)"
+COLD = """
+import sys
+from gotriage.goruntime.runtime import attach
+from gotriage.host import cache
+cache.load = lambda *_: None  # nothing is known of this build
+print(attach(int(sys.argv[1])).dump().count)
+"""
 
 
 def cold(pid: int) -> tuple[float, int]:

@@ -63,7 +63,8 @@ def needles_for(waits: Waits, spans: Spans | None) -> Needles:
     meant: dict[int, list[tuple[int, int | None]]] = defaultdict(list)
     for semaphore in chosen.tolist():
         for delta in DELTAS:
-            meant[semaphore - delta].append((semaphore, delta))
+            if semaphore > delta:
+                meant[semaphore - delta].append((semaphore, delta))
     if spans is not None and len(chosen):
         for semaphore, base in zip(chosen.tolist(), spans.object_of(chosen).tolist(), strict=True):
             if base and base not in meant:

@@ -38,6 +38,8 @@ MAX_OBJECTS: Final = 64_000_000
 SPECIAL: Final = 64
 """Bytes of a special that are looked at: the largest, specialfinalizer, has 56 (runtime/mheap.go, Go 1.27)."""
 MAX_SPECIALS: Final = 2_000_000
+MAX_VARIABLES: Final = 1 << 30
+"""Bytes of variables of a module: the linker's limit is twice that."""
 MAX_ROUNDS: Final = 100_000
 """Steps along references: a list of n elements takes n."""
 
@@ -94,6 +96,8 @@ class Heap:
     def reached(self, addresses: U64) -> Bools:
         """Whether each address lies in an object that was reached; True for one outside of the heap."""
         numbers = self._numbers(addresses)
+        if not len(self._marked):
+            return np.ones(len(numbers), bool)
         return np.where(numbers >= 0, self._marked[numbers], True)
 
     def follow(self, words: U64) -> None:
@@ -144,6 +148,8 @@ def follow_variables(heap: Heap, memory: Memory, image: Image) -> None:
     for module in image.modules:
         for low, high in ((module.data, module.edata), (module.bss, module.ebss)):
             begin = low + -low % 8
+            if high - begin > MAX_VARIABLES:
+                raise TooMuch(f"{high - begin:,} bytes of variables")
             for start in range(begin, high, PIECE):
                 try:
                     data = memory.read(start, min(PIECE, high - start) & ~7)

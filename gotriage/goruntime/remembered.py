@@ -29,7 +29,7 @@ WITNESSES: Final = (
 )
 """Functions whose code is part of the name: a program may claim any build id, but where its variables are stands in its
 code, as distances from there."""
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Changes whenever the search finds something else, or in another way."""
 
 
@@ -47,7 +47,7 @@ def recall(memory: Memory, image: Image, layout: Layout) -> Globals | None:
         return None
     try:
         known = msgspec.json.decode(data, type=Known)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     base = image.modules[0].text
     found = Globals({name: base + distance for name, distance in known.places.items()}, known.how)
@@ -57,9 +57,11 @@ def recall(memory: Memory, image: Image, layout: Layout) -> Globals | None:
     return found if all(checks.sound(name, place) for name, place in found.places.items()) else None
 
 
-def remember(image: Image, layout: Layout, found: Globals) -> None:
-    """Keep them for the next time."""
-    if image.build_id:
+def remember(memory: Memory, image: Image, layout: Layout, found: Globals) -> None:
+    """Keep them for the next time, if they are all: one whose contents made no sense this time, because they changed
+    meanwhile or are damaged, would never be found again."""
+    checks = Checks(memory, layout, image)
+    if image.build_id and all(found.has(name) for name in layout.signatures if checks.knows(name)):
         base = image.modules[0].text
         known = Known({name: place - base for name, place in found.places.items()}, found.how)
         cache.store(_name(image, layout), msgspec.json.encode(known))

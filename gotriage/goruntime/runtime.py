@@ -148,7 +148,7 @@ def _understand(memory: Memory, image: Image) -> tuple[Layout, Origin, Globals]:
         return layout, match, known
     try:
         found = locate(memory, image, layout)
-        remember(image, layout, found)
+        remember(memory, image, layout, found)
         return layout, match, found
     except NotLocated:
         if match == "table":

@@ -29,6 +29,9 @@ IN_USE: Final = 1
 MANUAL: Final = 2
 """... and of one that the runtime manages itself, as stacks: mSpanManual."""
 MAX_SPANS: Final = 16_000_000
+MOST_ADDRESS: Final = np.uint64(1 << 57)
+"""Behind the last address of a process: with 5 levels of page tables (Documentation/arch/x86/x86_64/5level-paging)."""
+MOST_PAGES: Final = np.uint64(1 << 44)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ def read_spans(memory: Memory, layout: Layout, found: Globals) -> Spans:
         "specials": ("specials", "<u8"),
     }
     columns, whole = read_fields(memory, layout, "mspan", listed[listed != 0], wanted)
+    likely = (columns["start"].astype(np.uint64) < MOST_ADDRESS) & (columns["pages"].astype(np.uint64) < MOST_PAGES)
+    whole &= likely
     used = whole & (columns["state"] == IN_USE)
     order = np.argsort(columns["start"][used].astype(np.uint64), kind="stable")
 
