@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TRIED: Final = 16
 """Candidates of a variable that are checked, those with most votes first."""
 LEAST_VOTES: Final = 2
+LOOKS: Final = 2
+"""A variable that is just being changed may make no sense for a moment."""
 TRAILING: Final = (0, 1, 2, 4)
 """Bytes of an immediate that may follow the displacement: the operand counts from behind it."""
 SCANNED: Final = ("allgs", "allp", "gcController", "sched")
@@ -98,9 +100,10 @@ def _first(checks: Checks, name: str, ballot: Counter[int]) -> int | None:
     leading = ballot.most_common(TRIED)
     if len(leading) > 1 and leading[0][1] == leading[1][1] and not checks.knows(name):
         return None
-    for place, number in leading:
-        if number >= LEAST_VOTES and checks.sound(name, place):
-            return place
+    for _ in range(LOOKS):
+        for place, number in leading:
+            if number >= LEAST_VOTES and checks.sound(name, place):
+                return place
     return None
 
 
