@@ -175,8 +175,18 @@ class _Stop:
             tracer = self._tracer()
             if tracer:
                 return Look(self._tid, error=f"is traced already, by {tracer}")
+            if self._ended():  # ptrace_attach() in kernel/ptrace.c has EPERM for one that is about to go, too
+                return Look(self._tid, error="has ended")
             raise NotPermitted(vm.refusal(self._pid, "the threads of process {} may not be stopped"))
         return Look(self._tid, error=os.strerror(code))
+
+    def _ended(self) -> bool:
+        """It is gone, or a zombie (proc_pid_stat(5))."""
+        try:
+            status = self._host.proc.read(self._pid, "task", self._tid, "stat")
+        except (GotriageError, OSError):
+            return True
+        return status.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"], [])
 
     def _tracer(self) -> str:
         """Name and PID of who traces it already, "" when nobody does."""

@@ -191,6 +191,15 @@ print(error, flush=True)
             assert {"has ended", "is no thread of the process (any more)"} & set(said), said
 
 
+def test_a_zombie_has_ended():
+    """The kernel refuses it as if it were not permitted (EPERM)."""
+    with spinning() as process:
+        process.kill()
+        wait_until(lambda: b") Z " in Path(f"/proc/{process.pid}/stat").read_bytes())
+        (one,) = microstop.look(Host(), process.pid, [process.pid], each=LONG, budget=LONG)
+        assert one.error == "has ended"
+
+
 def test_threads_that_are_none():
     with spinning() as process:
         looks = microstop.look(Host(), process.pid, [os.getppid(), 4194303], each=LONG, budget=LONG)
