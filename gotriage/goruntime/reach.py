@@ -130,6 +130,8 @@ class Heap:
 
     def words(self, start: U64, size: I64) -> Iterator[U64]:
         """The words of pieces of memory. Raises TooMuch."""
+        if len(size) and (int(size.min()) < 0 or int(size.max()) > self._left):  # their sum might wrap around
+            raise TooMuch("stacks or objects of a size that cannot be")
         self._left -= int(size.sum())
         if self._left < 0 or clock.monotonic() > self._end:
             raise TooMuch("more than may be read for this")

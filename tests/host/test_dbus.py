@@ -99,6 +99,7 @@ def test_our_uid_is_told_and_begin_comes_before_the_first_call(peer):
     seen = []
     bus = Bus(peer(lambda client: seen.append(welcome(client))), daemon=False)
     bus.close()
+    wait_until(lambda: seen)  # the other side is a thread of its own
     assert seen == [b"\0AUTH EXTERNAL " + str(os.geteuid()).encode().hex().encode() + b"\r\nBEGIN\r\n"]
 
 

@@ -57,7 +57,7 @@ def test_sockets_that_nobody_closes_name_their_peer(unit, in_lab):
     assert f"systemctl edit {name}: under [Service] LimitNOFILE=65536 (now 64)" in found["fix"]
 
 
-@pytest.mark.parametrize("kind", ["file", "socket"])
+@pytest.mark.parametrize("kind", ["file", pytest.param("socket", marks=pytest.mark.slow)])
 def test_a_leak(service, quick, kind):
     running = service("svc", "-leak-fds=5", f"-leak-kind={kind}")
     found = wait_first("fd-leak", ("--pid", running.pid, *quick))
