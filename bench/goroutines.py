@@ -4,8 +4,9 @@ The service is tests/services/parked, built with its debug information (Delve ne
 which Debian's Delve still reads. Each way is taken in turn on the same process, while two things are asked of that
 process: how long a goroutine that spins on the clock was kept from it at most ("gap"), and HTTP requests every 5 ms,
 counted from when they were due, so that a standstill counts in full ("p99"). "Nothing" is both without anybody who
-looks. Of gotriage's ways `cold` is a whole new process that finds its way and looks once; `reader` is what the product
-runs, at idle priority and a capped rate; the others are the library, warm. Delve is a whole command each time.
+looks, "a busy core" beside a loop that takes as long as our stacks and touches nothing. Of gotriage's ways `cold` is a
+whole new process that finds its way and looks once; `reader` is what the product runs, at idle priority and a capped
+rate; the others are the library, warm. Delve is a whole command each time.
 
     python -m bench.goroutines [--counts 1000 10000 100000 1000000] [--rounds 5] [--delve-most 100000]
 """
@@ -114,9 +115,16 @@ def work(pid: int) -> None:
         "counters": lambda: runtime.counters(spans=False).threads or 0,
         "sizes": lambda: runtime.counters(spans=True).threads or 0,
     }
+    last = 0.05
     for line in sys.stdin:
         begun = time.perf_counter()
-        count = operations[line.strip()]()
+        if line.strip() == "burn":
+            while time.perf_counter() < begun + last:
+                pass
+            count = 0
+        else:
+            count = operations[line.strip()]()
+            last = time.perf_counter() - begun if count and line.strip() == "stacks" else last
         took, peak = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps([took, count, peak * 1024]), flush=True)
 
@@ -218,6 +226,7 @@ def ways(running: Running, worker: Worker, reader: client.Reader, with_delve: bo
         "nothing": nothing,
         "gotriage list": lambda: worker.ask("list"),
         "gotriage stacks": lambda: worker.ask("stacks"),
+        "a busy core": lambda: worker.ask("burn"),
         "gotriage reader": product,
         "gotriage cold": lambda: cold(running.pid),
         "counters": lambda: (worker.ask("counters")[0], 0),

@@ -44,6 +44,7 @@ class Assembly:
         self._stacks: dict[int, int] = {}
         self._stack_list: list[Stack] = []
         self._sites: dict[Frame, int] = {}
+        self._numbers: dict[tuple[int, bool], int] = {}
         self._threads = self._thread_ids()
         self._labels: dict[int, dict[str, str]] = {}
         distinct, self._first, self._group_of, self._counts = np.unique(
@@ -217,8 +218,12 @@ class Assembly:
         return -1 if goid == 1 else self._site(pc, exact=False)
 
     def _site(self, pc: int, *, exact: bool) -> int:
-        frame = self._dumper.site(pc, exact=exact)
-        return -1 if frame is None else self._sites.setdefault(frame, len(self._sites))
+        number = self._numbers.get((pc, exact))
+        if number is None:
+            frame = self._dumper.site(pc, exact=exact)
+            number = -1 if frame is None else self._sites.setdefault(frame, len(self._sites))
+            self._numbers[pc, exact] = number
+        return number
 
     def _labels_of(self, pointer: int) -> dict[str, str]:
         if not pointer:
