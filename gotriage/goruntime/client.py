@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gotriage.errors import GotriageError
+from gotriage.errors import GotriageError, MissingFacility
 from gotriage.goruntime.wire import RESULTS, ReaderFailed, ReaderLate, Reply, Request, error_of
-from gotriage.host import child
+from gotriage.host import Host, child, citizen, own_group
 from gotriage.host.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MEMORY: Final = 4 << 30
 """Most bytes that a reader may take; it takes no more than half of what is available either (citizen.room)."""
+NEEDED: Final = 128 << 20
+"""Bytes that must be left for readers to be started: two of them take about 50 MB each, for 10,000 goroutines."""
 RATE: Final = 1 << 30
 """Most bytes a second that are read from the target's memory: about a tenth of what a machine's memory gives."""
 READER: Final = ("-m", "gotriage.goruntime.reader")
@@ -73,6 +75,7 @@ class Reader:
         limit = Deadline(deadline)
         try:
             if self._child is None:
+                check_room()
                 self._child = child.Child(self._words, self._memory, self._keep)
                 try:
                     self._ask("attach", self._args, limit)
@@ -105,6 +108,16 @@ class Reader:
         except msgspec.DecodeError as error:
             raise ReaderFailed(f"the reader of {self._what} gave no sense: {error}") from error
         raise error_of(reply.failure)
+
+
+def check_room() -> None:
+    """Raises MissingFacility where a reader would take the last memory: of the machine, or below our own limit."""
+    left = [size for size in (citizen.available(), own_group.left_for_us(Host())) if size is not None]
+    if left and min(left) < NEEDED:
+        raise MissingFacility(
+            f"reading the Go runtime takes up to {NEEDED >> 20} MB of memory, of which {max(min(left), 0) >> 20} MB are"
+            " left here; run gotriage where it may take more"
+        )
 
 
 def _how(status: int | None) -> str:

@@ -79,12 +79,17 @@ def rss_bytes() -> int | None:
 
 def room(most: int) -> int:
     """Bytes that this process may still take: half of what is available (proc_meminfo(5)), at most `most`."""
-    available = most
+    left = available()
+    return most if left is None else min(most, left // 2)
+
+
+def available() -> int | None:
+    """Bytes that the machine can still give away without swapping (MemAvailable of proc_meminfo(5))."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path(MEMINFO).read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                available = int(line.split()[1]) * 1024 // 2
-    return min(most, available)
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def children(root: int) -> list[int]:

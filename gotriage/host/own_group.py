@@ -55,6 +55,17 @@ def crowded(host: Host, target_pid: int, needed: int = NEEDED) -> Crowded | None
     return Crowded(Path(folder), Path(own), left)
 
 
+def left_for_us(host: Host) -> int | None:
+    """Bytes that are left below the memory limit of our own cgroup; None without a limit, or when it cannot be told."""
+    try:
+        mount, ours = _memory_group(host, "self")
+        limited = _limited(mount, ours)
+        folder = mount.folder(limited) if limited is not None else None
+        return _left(Path(folder)) if folder else None
+    except (GotriageError, OSError, ValueError, LookupError):
+        return None
+
+
 def _memory_group(host: Host, pid: int | str) -> tuple[CgroupMount, str]:
     """The hierarchy that counts memory, and the process's place in it. Raises LookupError when none is mounted."""
     mounts = parse_mounts(host.proc.text("self", "mountinfo"))

@@ -224,6 +224,13 @@ def test_64_mb_of_memory_are_enough_for_the_screens(target, group):
         assert terminal.restored
 
 
+def test_with_64_mb_of_memory_the_go_runtime_is_not_read_and_that_is_said(target, group):
+    memory = group("memory")
+    memory.set(64 << 20, "memory.max", "memory.limit_in_bytes")
+    done = run("check", "--pid", target.pid, before=memory.join)
+    assert "reading the Go runtime takes up to 128 MB of memory" in done.stdout
+
+
 def test_the_first_screen_comes_when_every_cpu_is_taken(target):
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
