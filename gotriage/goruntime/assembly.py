@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage.goruntime import goroutines
-from gotriage.goruntime.fields import read_fields
 from gotriage.goruntime.labels import read_labels
+from gotriage.goruntime.machines import thread_ids
 from gotriage.goruntime.naming import is_system
 from gotriage.goruntime.objects import Objects
 from gotriage.goruntime.report import Dump, Frame, Goroutine, Group, SinceSource, Stack, WaitObject
@@ -45,7 +45,8 @@ class Assembly:
         self._stack_list: list[Stack] = []
         self._sites: dict[Frame, int] = {}
         self._numbers: dict[tuple[int, bool], int] = {}
-        self._threads = self._thread_ids()
+        source = dumper.source
+        self._threads = thread_ids(source.memory, source.layout, look.columns.unsigned("m"))
         self._labels: dict[int, dict[str, str]] = {}
         distinct, self._first, self._group_of, self._counts = np.unique(
             look.groups, return_index=True, return_inverse=True, return_counts=True
@@ -234,12 +235,3 @@ class Assembly:
             source = self._dumper.source
             self._labels[pointer] = read_labels(source.memory, source.layout, pointer)
         return self._labels[pointer]
-
-    def _thread_ids(self) -> dict[int, int]:
-        machines = self._columns.unsigned("m")
-        distinct = np.unique(machines[machines != 0])
-        if not len(distinct):
-            return {}
-        source = self._dumper.source
-        columns, whole = read_fields(source.memory, source.layout, "m", distinct, {"tid": ("procid", "<u8")})
-        return {int(distinct[i]): int(columns["tid"][i]) for i in np.flatnonzero(whole).tolist()}

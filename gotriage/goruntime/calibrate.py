@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage.goruntime import layout as layouts
-from gotriage.goruntime.checks import STATUSES
 from gotriage.goruntime.fields import cut
+from gotriage.goruntime.goroutines import STATES, plain
 from gotriage.goruntime.locate import NotLocated, locate
 from gotriage.goruntime.memory import Unreadable
 from gotriage.goruntime.scan import Scan, all_words
@@ -128,8 +128,7 @@ def fields_of(memory: Memory, image: Image, listed: U64) -> Fields | None:
 
 def _is_goid(values: U64, before: U64) -> bool:
     """Small numbers, each once, behind a state; 0 only for what never ran."""
-    state = before & np.uint64(~0x1000 & 0xFFFFFFFF)
-    if not set(state.tolist()) <= STATUSES:
+    if not set(plain(before).tolist()) <= STATES.keys():
         return False
     living = values[values != 0]
     return (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gotriage.goruntime.goroutines import MAX_GOROUTINES, NOT_THERE, STATES, plain
 from gotriage.goruntime.memory import Unreadable
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
     U64 = NDArray[np.uint64]
 
-MAX_G: Final = 8_000_000
 MAX_CPUS: Final = 1 << 16
-STATUSES: Final = frozenset({0, 1, 2, 3, 4, 6, 8, 9, 10, 11})
 
 
 class Checks:
@@ -59,7 +58,7 @@ class Checks:
         return (pointer, length) if 0 < length <= capacity <= most and pointer % 8 == 0 and pointer else None
 
     def _allgs(self, place: int) -> bool:
-        head = self._slice(place, 2 * MAX_G)
+        head = self._slice(place, 2 * MAX_GOROUTINES)
         if head is None:
             return False
         pointer, length = head
@@ -81,13 +80,13 @@ class Checks:
             raw = np.ascontiguousarray(table[:, at : at + np.dtype(kind).itemsize])
             return raw.view(kind).reshape(-1).astype(np.uint64)
 
-        status = column("atomicstatus", "<u4") & np.uint64(~0x1000 & 0xFFFFFFFF)
+        status = plain(column("atomicstatus", "<u4"))
         goid = column("goid")
         low, high = column("stack.lo"), column("stack.hi")
         startpc, gopc = column("startpc"), column("gopc")
-        if not set(status.tolist()) <= STATUSES:
+        if not set(status.tolist()) <= STATES.keys():
             return False
-        alive = (status != 6) & (status != 0) & (status != 11)
+        alive = ~np.isin(status, NOT_THERE)
         if (goid[alive] == 0).any() or (goid >= 1 << 48).any():
             return False
         if not ((low < high) | (low == 0)).all() or ((high - low)[low != 0] > 1 << 32).any():
@@ -108,7 +107,7 @@ class Checks:
         return length <= 1 << 16 and (not length or self._memory.read(text, length).isascii())
 
     def _allglen(self, place: int) -> bool:
-        return 0 < self._number(place) <= MAX_G
+        return 0 < self._number(place) <= MAX_GOROUTINES
 
     def _allp(self, place: int) -> bool:
         head = self._slice(place, MAX_CPUS)

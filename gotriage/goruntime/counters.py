@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gotriage.goruntime import machines
 from gotriage.goruntime.fields import read_fields
 from gotriage.goruntime.locate import NotLocated
 from gotriage.goruntime.memory import Unreadable
@@ -31,13 +32,9 @@ if TYPE_CHECKING:
 
 P_STATES: Final = {0: "idle", 1: "running", 2: "syscall", 3: "gcstop", 4: "dead"}
 """runtime/runtime2.go, _Pidle to _Pdead."""
-MAX_THREADS: Final = 20_000
-"""Go ends the program at 10,000 threads unless told otherwise (runtime/proc.go, sched.maxmcount)."""
 MAX_CPUS: Final = 1 << 16
 FIPS: Final = "crypto/internal/fips140.Enabled"
 LONGEST_GODEBUG: Final = 4096
-SLICE: Final = 24
-"""Bytes of a slice."""
 PAUSES: Final = 256
 """runtime/mstats.go, len(mstats.pause_ns)."""
 HEADROOM_PERCENT: Final = 3
@@ -225,7 +222,7 @@ def _processors(source: Source) -> dict[str, Any]:
     }  # fmt: skip
     columns, whole = read_fields(source.memory, source.layout, "p", listed, wanted)
     lengths, _, _ = source.memory.read_many(listed + np.uint64(timers), 8)
-    threads = _thread_ids(source, columns["m"].astype(np.uint64))
+    threads = machines.thread_ids(source.memory, source.layout, columns["m"].astype(np.uint64))
     found = []
     for row in np.flatnonzero(whole).tolist():
         queued = (int(columns["tail"][row]) - int(columns["head"][row])) % (1 << 32)
@@ -246,47 +243,8 @@ def _timers(layout: Layout) -> int:
     return layout.offset("p", path) + 8
 
 
-def _thread_ids(source: Source, machines: NDArray[np.uint64]) -> dict[int, int]:
-    """Address of an m to its kernel thread."""
-    distinct = np.unique(machines[machines != 0])
-    if not len(distinct):
-        return {}
-    columns, whole = read_fields(source.memory, source.layout, "m", distinct, {"tid": ("procid", "<u8")})
-    return {int(distinct[i]): int(columns["tid"][i]) for i in np.flatnonzero(whole).tolist()}
-
-
-def machines(source: Source) -> NDArray[np.uint64]:
-    """The address of every m, by the list that begins at `allm` (runtime/runtime2.go, m.alllink).
-
-    Patch releases move that field (1.24.6 and later, by a slice): the longest list is the right one, in which each m is
-    the one that its own g0 belongs to. Raises Unreadable when there is no such list.
-    """
-    first = source.plain("allm", 8, signed=False)
-    usual = source.layout.offset("m", "alllink")
-    found = max((_chain(source, first, link) for link in (usual, usual + SLICE, usual - SLICE)), key=len)
-    if not len(found):
-        raise Unreadable("the list of threads (runtime.allm) makes no sense")
-    return found
-
-
-def _chain(source: Source, first: int, link: int) -> NDArray[np.uint64]:
-    """The list by the field at that offset; empty when something in it is no m."""
-    found: dict[int, None] = {}
-    here = first
-    while here and here not in found and len(found) < MAX_THREADS:
-        found[here] = None
-        try:
-            here = int.from_bytes(source.memory.read(here + link, 8), "little")
-        except Unreadable:
-            return np.zeros(0, np.uint64)
-    listed = np.array(list(found), np.uint64)
-    own, whole = read_fields(source.memory, source.layout, "m", listed, {"g0": ("g0", "<u8")})
-    back, also = read_fields(source.memory, source.layout, "g", own["g0"].astype(np.uint64), {"m": ("m", "<u8")})
-    return listed if whole.all() and also.all() and (back["m"] == listed).all() else np.zeros(0, np.uint64)
-
-
 def _threads(source: Source) -> dict[str, Any]:
-    listed = machines(source)
+    listed = machines.every(source.memory, source.layout, source.plain("allm", 8, signed=False))
     wanted = {
         "id": ("id", "<i8"), "tid": ("procid", "<u8"), "curg": ("curg", "<u8"), "p": ("p", "<u8"),
         "locked": ("lockedg", "<u8"), "spinning": ("spinning", "u1"),

@@ -194,6 +194,7 @@ class Dumper:
         if found is None:
             if len(self._frames) >= MAX_STACKS:
                 self._frames.clear()
+                self._users.clear()
             found = self._frames[key] = stack_of(self._functions, walked.pcs[key], trapped=key in self._trapped)
         return found
 

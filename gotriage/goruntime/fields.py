@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from gotriage.goruntime.layout import Layout
     from gotriage.goruntime.memory import Memory
 
-Wanted = dict[str, tuple[str, str]]
+Wanted = Mapping[str, tuple[str, str]]
 """Column to field path and numpy type, as {"goid": ("goid", "<u8")}."""
 
 
@@ -25,7 +24,7 @@ def cut(table: NDArray[np.uint8], at: int, kind: str) -> NDArray[np.generic]:
 
 
 def read_fields(
-    memory: Memory, layout: Layout, struct: str, addresses: NDArray[np.uint64], wanted: Mapping[str, tuple[str, str]]
+    memory: Memory, layout: Layout, struct: str, addresses: NDArray[np.uint64], wanted: Wanted
 ) -> tuple[dict[str, NDArray[np.generic]], NDArray[np.bool_]]:
     """Columns of the structs at the addresses, and which structs were readable (the others are zeros).
 

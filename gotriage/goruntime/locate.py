@@ -70,10 +70,6 @@ class Globals:
         """Whether it was found."""
         return name in self.places
 
-    def moved_by(self, bias: int) -> Globals:
-        """The same variables of a program that is loaded elsewhere."""
-        return Globals({name: place + bias for name, place in self.places.items()}, dict(self.how))
-
 
 def locate(memory: Memory, image: Image, layout: Layout) -> Globals:
     """Every variable that can be found. Raises NotLocated when `allgs` is not among them."""

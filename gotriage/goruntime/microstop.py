@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage.goruntime import goroutines
-from gotriage.goruntime.fields import read_fields
+from gotriage.goruntime.machines import thread_ids
 from gotriage.goruntime.oncpu import CpuLook, CpuStack
 from gotriage.goruntime.printing import stack_of
 from gotriage.goruntime.unwind import walk
@@ -59,19 +59,12 @@ def on_cpu(source: Source, functions: Functions, host: Host | None = None) -> Cp
     at, begun = clock.now().timestamp(), clock.monotonic()
     columns = goroutines.read(source.memory, source.layout, source.found)
     running = columns.unsigned("m")[columns.status == goroutines.RUNNING]
-    tids = _tids(source, np.unique(running[running != 0]))[:MOST]
+    tids = list(thread_ids(source.memory, source.layout, running).values())[:MOST]
     looks = stops.look(host or Host(), source.memory.pid, tids, stack=STACK)
     # Which goroutine a thread ran is told by its stack pointer; others may run by now, so the stacks are read again.
     columns = goroutines.read(source.memory, source.layout, source.found)
     stacks = tuple(_stack(source, functions, columns, look) for look in looks)
     return CpuLook(at, round(clock.monotonic() - begun, 6), stacks)
-
-
-def _tids(source: Source, machines: U64) -> list[int]:
-    if not len(machines):
-        return []
-    columns, whole = read_fields(source.memory, source.layout, "m", machines, {"tid": ("procid", "<u8")})
-    return [int(tid) for tid in columns["tid"][whole] if tid]
 
 
 def _stack(source: Source, functions: Functions, columns: Columns, look: stops.Look) -> CpuStack:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from gotriage.goruntime.checks import MAX_CPUS, MAX_G, Checks
+from gotriage.goruntime.checks import MAX_CPUS, Checks
+from gotriage.goruntime.goroutines import MAX_GOROUTINES
 from gotriage.goruntime.memory import Unreadable
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Scan:
         return [place for _, place in sorted(found, reverse=True)]
 
     def _allgs(self) -> Iterator[int]:
-        return (place for place in self.slices(2 * MAX_G) if self._checks.sound("allgs", place))
+        return (place for place in self.slices(2 * MAX_GOROUTINES) if self._checks.sound("allgs", place))
 
     def _allp(self) -> Iterator[int]:
         return (place for place in self.slices(MAX_CPUS) if self._checks.sound("allp", place))

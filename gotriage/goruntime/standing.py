@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage.goruntime import goroutines
-from gotriage.goruntime.fields import read_fields
+from gotriage.goruntime.machines import thread_ids
 from gotriage.goruntime.memory import Unreadable
 
 if TYPE_CHECKING:
@@ -57,8 +57,10 @@ def place(source: Source, columns: Columns) -> tuple[NDArray[np.int64], tuple[st
     left = running[~columns.readable[running]]
     by_tid = {thread.tid: thread for thread in threads}
     untold = []
-    for who, tid in zip(left.tolist(), _tids(source, columns.unsigned("m")[left]), strict=True):
-        lost = _elsewhere(source, columns, who, by_tid.get(tid), exact)
+    machines = columns.unsigned("m")[left]
+    tids = thread_ids(source.memory, source.layout, machines)
+    for who, machine in zip(left.tolist(), machines.tolist(), strict=True):
+        lost = _elsewhere(source, columns, who, by_tid.get(tids.get(machine, 0)), exact)
         if lost:
             untold.append(f"the stack of goroutine {int(columns.unsigned('goid')[who])}, which was on a CPU: {lost}")
     return np.array(exact, np.int64), tuple(untold[:5])
@@ -69,13 +71,6 @@ def _stand(columns: Columns, which: NDArray[np.intp], sp: int, pc: int, exact: l
         if sp % 8 == 0 and not columns.readable[who]:
             columns.sp[who], columns.pc[who], columns.readable[who] = sp, pc, True
             exact.append(who)
-
-
-def _tids(source: Source, machines: U64) -> list[int]:
-    if not len(machines):
-        return []
-    columns, whole = read_fields(source.memory, source.layout, "m", machines, {"tid": ("procid", "<u8")})
-    return np.where(whole, columns["tid"], 0).tolist()  # type: ignore[no-any-return]  # numpy gives a list of int
 
 
 def _elsewhere(source: Source, columns: Columns, who: int, thread: Thread | None, exact: list[int]) -> str:

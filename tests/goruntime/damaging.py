@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from gotriage.errors import GotriageError
-from gotriage.goruntime import goroutines, waits
-from gotriage.goruntime.counters import machines
+from gotriage.goruntime import goroutines, machines, waits
 from gotriage.goruntime.runtime import Runtime
 from gotriage.host import cache
 
@@ -51,11 +50,12 @@ class Damage:
             self.globals = dict(runtime.found.places)
             columns = goroutines.read(memory, runtime.layout, runtime.found)
             found = waits.find_waits(memory, runtime.layout, runtime.found, columns)
+            first = runtime.source.plain("allm", 8, signed=False)
             self.structs = {
                 "g": columns.address.tolist(),
                 "sudog": [*found.sudogs.tolist(), *columns.unsigned("waiting").tolist()],
                 "hchan": found.channels.address.tolist() if found.channels is not None else [],
-                "m": machines(runtime.source).tolist(),
+                "m": machines.every(memory, runtime.layout, first).tolist(),
                 "p": self._list("allp"),
                 "mspan": self._spans(),
             }

@@ -21,7 +21,7 @@ ID = "0123456789abcdef" * 4
         ("/system.slice/_cgroup.service", "cgroup.service", None),
         ("/system.slice", "", None),
         ("/", "", None),
-        ("/process_api/abc", "", None),
+        ("/some_api/abc", "", None),
         ("/sdlab-x/system.slice/web.service", "", None),
         ("/system.slice/\x1b[2J.service", "", None),
     ],

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 from gotriage.records.environment import Access, Environment
 from gotriage.render.cells import words
 from gotriage.ui.detail import section
+from gotriage.ui.page_tab import PageTab
 from gotriage.ui.spans import PageLine, cut_spans, labelled, width_of, wrap
 from gotriage.ui.state import note, nothing_page
-from gotriage.ui.tab import Tab
-from gotriage.ui.widgets.page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from textual.app import ComposeResult
-
-    from gotriage.catalog import View
-    from gotriage.ui.front import Front
     from gotriage.ui.tab import Hint
 
 WIDE = 150
@@ -28,25 +23,14 @@ SECCOMP = {0: "off", 1: "strict", 2: "filter"}
 VCS = ("vcs", "vcs.revision", "vcs.time", "vcs.modified")
 
 
-class EnvironmentTab(Tab):
+class EnvironmentTab(PageTab):
     """One page of sections; beside each other where there is room."""
 
     every: ClassVar[float] = 2.0
     hints: ClassVar[Sequence[Hint]] = (("y", "copy"),)
 
-    def __init__(self, front: Front, view: View) -> None:
-        super().__init__(front, view)
-        self._page = Page(self._build, id="environment")
-
-    def compose(self) -> ComposeResult:
-        """One page."""
-        yield self._page
-
-    def pull(self) -> None:
-        """Compose at the cursor."""
-        self._page.compose_again()
-
-    def _build(self, width: int) -> Sequence[PageLine]:
+    def lines(self, width: int) -> Sequence[PageLine]:
+        """The whole page; why there is none."""
         given, access = self.front.session.latest(Environment), self.front.session.latest(Access)
         if given is None:
             return nothing_page(self.front, self.view, width)
@@ -54,17 +38,9 @@ class EnvironmentTab(Tab):
         lacks = note(self.front, self.view.sources, width)
         return [PageLine(lacks), PageLine(), *lines] if lacks else lines
 
-    def find(self, text: str, step: int = 1) -> bool:
-        """The next or previous line with the text."""
-        return self._page.find(text, step)
-
-    def copied(self) -> str:
-        """The selected entry."""
-        return self._page.item_text
-
     def detail(self) -> tuple[str, Callable[[int], Sequence[PageLine]]] | None:
         """The selected entry alone, to be read and copied."""
-        item, text = self._page.item, self._page.item_text
+        item, text = self.page.item, self.page.item_text
         if not isinstance(item, tuple):
             return None
         return str(item[-1]), lambda width: [PageLine(((line, ""),)) for line in wrap(text.strip(), width)]

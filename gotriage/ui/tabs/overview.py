@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from gotriage.records.files import FileCounts
 from gotriage.records.logs import OomKill
@@ -11,76 +11,34 @@ from gotriage.records.stream import Gap
 from gotriage.records.target import Event, TargetState
 from gotriage.render import units
 from gotriage.ui.chain import chain
-from gotriage.ui.detail import row_page
 from gotriage.ui.gauges import LABEL, gauges
+from gotriage.ui.page_tab import PageTab
 from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of, wrap
 from gotriage.ui.state import FORBIDDEN, gaps_of
-from gotriage.ui.tab import Tab
-from gotriage.ui.widgets.page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from textual.app import ComposeResult
-
-    from gotriage.catalog import View
     from gotriage.records import Record
     from gotriage.records.base import Why
     from gotriage.ui.front import Front
     from gotriage.ui.spans import Span
-    from gotriage.ui.tab import Hint
 
 TALL = 40
 """Lines of a page from which the plots that are worth it get three lines each."""
 
 
-class OverviewTab(Tab):
+class OverviewTab(PageTab):
     """One page; Enter on a row shows the record behind it."""
-
-    hints: ClassVar[Sequence[Hint]] = (("⏎", "the record"),)
-
-    def __init__(self, front: Front, view: View) -> None:
-        super().__init__(front, view)
-        self._page = Page(self._build, id="overview")
 
     @property
     def kinds(self) -> Sequence[type[Record]]:
         """Its own, and what the limits come from."""
         return (*self.view.records, FileCounts, Event, Gap)
 
-    def compose(self) -> ComposeResult:
-        """One page."""
-        yield self._page
-
-    def pull(self) -> None:
-        """Compose at the cursor."""
-        self._page.compose_again()
-
-    def _build(self, width: int) -> Sequence[PageLine]:
-        return page(self.front, width, self._page.size.height)
-
-    def find(self, text: str, step: int = 1) -> bool:
-        """The next or previous line with the text."""
-        return self._page.find(text, step)
-
-    def copied(self) -> str:
-        """The selected row."""
-        return self._page.item_text
-
-    def detail(self) -> tuple[str, Callable[[int], Sequence[PageLine]]] | None:
-        """The record behind the selected row, as it is at the cursor."""
-        kind = self._page.item
-        if isinstance(kind, tuple):
-            kind = kind[0]
-        if not isinstance(kind, type) or self.front.session.latest(kind) is None:
-            return None
-        return kind.__name__, lambda width: record_page(self.front, kind, width)
-
-
-def record_page(front: Front, kind: type[Record], width: int) -> list[PageLine]:
-    """Every field of the newest record of the type."""
-    record = front.session.latest(kind)
-    return row_page(record, (), width) if record is not None else []
+    def lines(self, width: int) -> Sequence[PageLine]:
+        """The whole page."""
+        return page(self.front, width, self.page.size.height)
 
 
 def page(front: Front, width: int, height: int) -> list[PageLine]:
