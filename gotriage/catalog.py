@@ -43,6 +43,10 @@ class Source:
         idle: also runs while nothing of the target runs (a failed unit, a stopped container).
         needs: the attribute of the target ("unit", "container") that the source is about: where the target has none,
             a source that is `Unavailable` is no loss.
+        asked: a trace: it runs only while it is asked for, and its backends are `collectors.Tracer` classes.
+        duty: seconds on, of so many, that the agent runs a trace by itself, with its default options; None is never.
+        lasts: seconds that a trace runs when nobody says how long; `longest`: at most.
+        budget: the part of the target's CPU that a trace may cost, kept by being attached a part of the time only.
     """
 
     name: str
@@ -55,6 +59,11 @@ class Source:
     idle: bool = False
     needs: str = ""
     about: str = ""
+    asked: bool = False
+    duty: tuple[float, float] | None = None
+    lasts: float = 600.0
+    longest: float = 3600.0
+    budget: float | None = None
 
 
 SOURCES: tuple[Source, ...] = (

@@ -13,9 +13,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from gotriage import __version__, catalog
+from gotriage.agent.board import Board
 from gotriage.agent.crowd import Crowd
 from gotriage.agent.output import Closed, Output
 from gotriage.agent.pinned import Pinned
+from gotriage.agent.tracing import TraceWorker
 from gotriage.agent.worker import Job, Worker
 from gotriage.errors import EXIT_OK, BadRecording
 from gotriage.host import citizen, clock, privilege
@@ -46,8 +48,12 @@ SHORTEST = 0.1
 """Seconds between two looks that a request may ask for at least."""
 LONGEST = 3600.0
 """... and at most."""
+GOODBYE = 3.0
+"""Seconds that a trace may take to be undone when the agent ends; then the end of the process undoes it."""
 ASKED: dict[str, type[Record]] = {"logs": LogLines, "goroutines": Goroutines, "stacks": CpuStacks}
 """Requests that only sources of a record type answer."""
+FOR_TRACES = ("price", "start", "finish")
+"""Requests that only sources serve that are started on request, and that name them."""
 
 
 def serve(
@@ -125,6 +131,7 @@ class Agent:
         self._read_fd: int | None = read_fd
         self._lines = Lines(MAX_REQUEST)
         self._workers: list[Worker] = []
+        self._board: Board | None = None
         self._pinned = Pinned(spec, host, self._output, self._attached, self._moved, files)
         self._crowd = Crowd(host, self._output, launcher)
         self._end: End | None = None
@@ -162,6 +169,9 @@ class Agent:
             self._pinned.stop()
             for worker in self._workers:
                 worker.stop()
+            for worker in self._workers:
+                if worker.source.asked:  # what a trace did to the target is undone before the agent goes
+                    worker.join(GOODBYE)
             self._crowd.leave()
         return self._end.exit_code if self._end is not None else EXIT_OK
 
@@ -185,6 +195,8 @@ class Agent:
         now, cpu, rss = clock.monotonic(), citizen.cpu_seconds(), citizen.rss_bytes()
         states = {worker.source.name: worker.state() for worker in self._workers}
         states["target"] = self._pinned.state()
+        if self._board is not None and any(row.asked for row in self._rows):
+            self._board.sample()
         share = round((cpu - self._cpu) / max(now - self._beat_at, 0.001), 4)
         # A beat that comes late (a stalled reader, a stopped process) is not made up for.
         self._beat_at, self._cpu = now, cpu
@@ -201,9 +213,15 @@ class Agent:
         self._crowd.make_room(target.pid)
         lost = {name: [view.title for view in catalog.VIEWS if name in view.sources] for name in _names(self._rows)}
         self._say_what_is_not_there()
-        self._workers = [Worker(row, self._host, target, self._output, ", ".join(lost[row.name])) for row in self._rows]
+        self._board = board = Board(self._host, target, self._output)
+        self._workers = [self._worker(row, target, board, ", ".join(lost[row.name])) for row in self._rows]
         for worker in self._workers:
             worker.start()
+
+    def _worker(self, row: Source, target: Target, board: Board, lost: str) -> Worker:
+        if row.asked:
+            return TraceWorker(row, self._host, target, self._output, board, lost)
+        return Worker(row, self._host, target, self._output, lost)
 
     def _say_what_is_not_there(self) -> None:
         """A core file has no more than its memory: a gap for every source that looks at something else."""
@@ -270,10 +288,13 @@ class Agent:
 
     def _asked(self, request: Request) -> list[Worker]:
         """The named workers, all when none is named; "logs" is for the log sources, as each question has its own."""
+        if request.op in FOR_TRACES and not request.collectors:
+            return []
         return [
             worker
             for worker in self._workers
-            if (not request.collectors or worker.source.name in request.collectors)
+            if (request.op not in FOR_TRACES or worker.source.asked)
+            and (not request.collectors or worker.source.name in request.collectors)
             and (request.op not in ASKED or ASKED[request.op] in worker.source.records)
         ]
 

@@ -97,13 +97,16 @@ class Worker:
         self._writing: float | None = None
         self._allowed = source.deadline
         self._late = False
+        self._thread: threading.Thread | None = None
 
     # -- from outside
 
     def start(self) -> None:
         """Begin. A thread that cannot be started (limit of processes) is a gap."""
+        thread = threading.Thread(target=self._run, name=self.source.name, daemon=True)
         try:
-            threading.Thread(target=self._run, name=self.source.name, daemon=True).start()
+            thread.start()
+            self._thread = thread
         except RuntimeError:
             self._state = "failed"
             self._write(
@@ -120,6 +123,11 @@ class Worker:
         """End after the look that runs."""
         self._stopping = True
         self._wake.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended, so long at most."""
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def serve(self, job: Job) -> None:
         """Do a job as soon as the look that runs is over."""

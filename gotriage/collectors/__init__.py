@@ -11,17 +11,18 @@ through does not yield it any more. Records that equal the collector's previous 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gotriage.errors import MissingFacility
 from gotriage.host import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gotriage.host import Host
     from gotriage.records import Record
     from gotriage.records.stream import Request
+    from gotriage.records.tracing import Price
     from gotriage.target.model import Target
 
 
@@ -47,6 +48,58 @@ class Answering(Protocol):
 
     def answer(self, request: Request) -> Iterator[Record]:
         """Records for one request; the agent writes the `Reply`."""
+        ...
+
+
+class Meter(NamedTuple):
+    """What a trace has counted since its start; None where that cannot be counted."""
+
+    hits: int | None = None
+    lost: int | None = None
+
+
+class Tracer(Protocol):
+    """The shape of a backend of a source that is started on request (`Source.asked`).
+
+    Made new for each start, all in one thread. `Unavailable` from its making, `price` or `start` makes the agent take
+    the next backend. What a start has done is undone by `stop`, in the kernel also by the end of the process.
+    """
+
+    backend: str
+    """Name of the source in use: "libbpf", "bpftrace", "perf", "strace" ..."""
+
+    def __init__(self, host: Host, target: Target) -> None: ...
+
+    def price(self, options: Mapping[str, str]) -> Price:
+        """What a start with these options would cost. Takes half a second at most; raises UsageError, Unavailable."""
+        ...
+
+    def start(self, options: Mapping[str, str]) -> None:
+        """Begin, attached. Raises UsageError for bad options, GotriageError, OSError."""
+        ...
+
+    def attach(self) -> None:
+        """Go on after `detach`; cheap."""
+        ...
+
+    def detach(self) -> None:
+        """Cost the target nothing until `attach`; cheap, and nothing collected is lost."""
+        ...
+
+    def collect(self) -> Iterator[Record]:
+        """What is known: asked every so often while attached, after each `detach`, and before `stop`."""
+        ...
+
+    def meter(self) -> Meter:
+        """Hits and losses since the start."""
+        ...
+
+    def stop(self) -> None:
+        """Undo everything; may be called at any time, and twice."""
+        ...
+
+    def close(self) -> None:
+        """As `stop`."""
         ...
 
 

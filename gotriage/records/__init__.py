@@ -15,6 +15,7 @@ from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
 from gotriage.records.target import Event, GoServices, TargetState
+from gotriage.records.tracing import Traces
 
 AnyRecord = (
     Header
@@ -45,6 +46,7 @@ AnyRecord = (
     | RuntimeDetail
     | GoBuild
     | CpuStacks
+    | Traces
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

@@ -10,7 +10,7 @@ import msgspec
 from gotriage.records.base import Record
 from gotriage.records.target import TargetSpec
 
-SCHEMA = "1.1"
+SCHEMA = "1.2"
 """Version of the record stream. The minor number counts additions; a reader of the same major reads them all."""
 
 
@@ -109,13 +109,15 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
     `op` "refresh" runs the named collectors now; "logs" reads log history between `since` and `until` (at most
     `limit` lines); "goroutines" looks once more and sends up to `limit` goroutines one by one; "stacks" stops, for a
     fraction of a millisecond each, the threads that run goroutines and reads their stacks; "interval" sets the seconds
-    between two looks; "stop" ends the agent.
+    between two looks; "stop" ends the agent. "price" says what the trace of the named source would cost, "start" starts
+    it with these options for so many `seconds`, "finish" ends it: the answer is in the next `Traces`.
     """
 
     id: int
-    op: Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop"]
+    op: Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop", "price", "start", "finish"]
     collectors: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 10_000
     seconds: float | None = None
+    options: dict[str, str] = {}

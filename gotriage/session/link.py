@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.session.stream import Report
 
-Op = Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop"]
+Op = Literal["refresh", "logs", "goroutines", "stacks", "interval", "stop", "price", "start", "finish"]
 
 SILENCE = 5.0
 """Seconds without a heartbeat after which an agent counts as hung."""
@@ -283,6 +283,7 @@ class Link:
         until: datetime | None = None,
         limit: int = 10_000,
         seconds: float | None = None,
+        options: dict[str, str] | None = None,
     ) -> int:
         """Ask the agent; the Reply with the returned id comes with the records. Never waits, and never raises.
 
@@ -290,7 +291,7 @@ class Link:
         """
         with self._lock:
             self._next += 1
-            request = Request(self._next, op, collectors, since, until, limit, seconds)
+            request = Request(self._next, op, collectors, since, until, limit, seconds, options or {})
             self._send(encode_request(request))
             return self._next
 
