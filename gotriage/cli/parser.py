@@ -42,6 +42,14 @@ def process_id(text: str) -> int:
     return int(text)
 
 
+def option(text: str) -> tuple[str, str]:
+    """ "KEY=VALUE" as a pair."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.replace("_", "").isalnum():
+        raise argparse.ArgumentTypeError(f"not KEY=VALUE: {text!r}")
+    return key, value
+
+
 def build() -> Parser:
     """The whole grammar."""
     parser = Parser(
@@ -126,6 +134,16 @@ def _add_reading_commands(commands: _Commands[Parser]) -> None:
     )
     show.add_argument("--against", metavar="FILE", help="goroutines: what has changed since this snapshot or recording")
     show.add_argument("-o", "--output", metavar="FILE", help="where --export writes; never overwrites")
+    show.add_argument("--trace", metavar="NAME", help="which trace of the view to start, where it has several")
+    show.add_argument(
+        "--option",
+        action="append",
+        type=option,
+        default=[],
+        metavar="KEY=VALUE",
+        help="how to start the view's trace; may be repeated",
+    )
+    show.add_argument("--yes", action="store_true", help="start a trace that stops the target")
     for parser in (check, show):
         parser.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")
         parser.add_argument("--from", dest="source", metavar="FILE", help="read a snapshot or recording instead")

@@ -43,6 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
             print(line)
         return EXIT_OK
 
+    traces = [row for name in view.sources if (row := catalog.source(name)) is not None and row.asked]
+    if traces and getattr(arguments, "source", None) is None:
+        from gotriage.cli.traced import Wanted, look
+
+        wanted = Wanted.of(arguments, view.id, traces)
+        return with_session(arguments, print_view, sources=view.sources, look=lambda link: look(link, wanted))
+    if any(getattr(arguments, name, None) for name in ("trace", "option", "yes")):
+        raise UsageError(
+            f"--trace, --option and --yes go with views that are traced, on a live target; not with {view.id}"
+        )
     return with_session(arguments, print_view, sources=view.sources, rates=view.id in ("overview", "limits"))
 
 

@@ -23,10 +23,11 @@ def with_session(
     *,
     rates: bool = True,
     more: Callable[[Session, Link], None] | None = None,
+    look: Callable[[Link], Session] | None = None,
 ) -> int:
     """Run `use` on the session: of the file of `--from`, else of the target's agent, in the unprivileged front.
 
-    `more` may ask the agent for more before that.
+    `more` may ask the agent for more before that; `look` takes the place of looking for a while.
     `use` runs in another process than the caller when an agent is started; its return value is the exit status.
     """
     file = getattr(arguments, "source", None)
@@ -41,7 +42,9 @@ def with_session(
     from gotriage.agent.launcher import launch
 
     def front(link: Link) -> int:
-        if spec.kind == "core":
+        if look is not None:
+            session = look(link)
+        elif spec.kind == "core":
             attach_core(link, spec.value)
             session = gather(link, arguments.seconds, sources, rates=False, patience=CORE_PATIENCE)
         else:

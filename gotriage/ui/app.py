@@ -25,6 +25,7 @@ from gotriage.ui.gate import Gate
 from gotriage.ui.screens.frame import Frame
 from gotriage.ui.screens.tabs import TabScreen
 from gotriage.ui.theme import DARK, LIGHT, chosen, textual_theme
+from gotriage.ui.traces import active
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from gotriage.records.target import TargetSpec
     from gotriage.session.link import Link
 
+DETACH_EVERY = 0.2
+"""Seconds between two looks whether a trace has ended, before Ctrl-Z."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -136,6 +139,15 @@ class GotriageApp(App[int]):
     def action_leave(self) -> None:
         """Quit, and ask nothing."""
         self.exit(0)
+
+    def action_suspend_process(self) -> None:
+        """Ctrl-Z: what stops the target is ended first; it would keep it stopped while we are."""
+        stopping = [row.source for row in active(self.front) if row.price_class == "stops"]
+        if stopping and self.front.link is not None and not self.front.finished:
+            self.front.link.request("finish", tuple(stopping))
+            self.set_timer(DETACH_EVERY, self.action_suspend_process)
+            return
+        super().action_suspend_process()
 
     # -- the stream
 

@@ -73,7 +73,7 @@ class AskScreen(PageScreen):
     ]
 
     def __init__(self, front: Front, path: Sequence[str], build: Build, yes: Callable[[], None]) -> None:
-        super().__init__(front, path, build)
+        super().__init__(front, path, build, follow=True)
         self._yes = yes
 
     def hints(self) -> Sequence[Hint]:

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from gotriage.render import units
 from gotriage.render.text import MARKS, core_words
 from gotriage.ui.spans import cut_middle, cut_spans, spread, width_of
+from gotriage.ui.traces import rule_spans
 from gotriage.ui.widgets.lines import palette_of, strip_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from gotriage.ui.tab import Hint
 
 
-LEAST_TITLE = 3
-"""Cells of a tab's title that stay on a narrow terminal."""
+MORE = 2
+"""Cells for the sign that there are more tabs."""
 
 
 class OneLine(Widget):
@@ -134,36 +135,49 @@ class TabBar(OneLine):
         self._views = views
         self._active = active
 
-    def _titles(self, width: int) -> tuple[list[str], str]:
-        """Titles and the gap between them: shorter ones, and less between, where the line is narrow."""
-        titles, gap = [view.title for view in self._views], "  "
-        if self._need(titles, gap) > width:
-            titles, gap = [view.short or view.title for view in self._views], " "
-        while self._need(titles, gap) > width and (longest := max(titles, key=len)) and len(longest) > LEAST_TITLE:
-            titles[titles.index(longest)] = longest[:-1]
-        return titles, gap
+    def _laid_out(self, width: int) -> tuple[list[tuple[View, str]], str, bool, bool]:
+        """Tabs with their titles, the gap between them, and whether there are more to the left and to the right.
 
-    def _need(self, titles: Sequence[str], gap: str) -> int:
-        keys = sum(len(view.key) + 1 for view in self._views)
-        return 1 + keys + sum(map(cell_len, titles)) + len(gap) * (len(titles) - 1)
+        Shorter titles and less between them where the line is narrow; then only as many as fit around the active one.
+        """
+        tabs, gap = [(view, view.title) for view in self._views], "  "
+        if _need(tabs, gap) > width:
+            tabs, gap = [(view, view.short or view.title) for view in self._views], " "
+        if _need(tabs, gap) <= width:
+            return tabs, gap, False, False
+        place = next((n for n, view in enumerate(self._views) if view.id == self._active()), 0)
+        first = last = place
+        while True:  # the earlier ones first: they stay where one is used to see them
+            if first > 0 and _need(tabs[first - 1 : last + 1], gap) + MORE <= width:
+                first -= 1
+            elif last + 1 < len(tabs) and _need(tabs[first : last + 2], gap) + MORE <= width:
+                last += 1
+            else:
+                return tabs[first : last + 1], gap, first > 0, last + 1 < len(tabs)
 
     def _tabs(self, width: int) -> Spans:
-        spans: list[Span] = [(" ", "")]
-        titles, gap = self._titles(width)
-        for view, title in zip(self._views, titles, strict=True):
+        tabs, gap, before, after = self._laid_out(width)
+        spans: list[Span] = [("‹" if before else " ", "accent")]
+        for view, title in tabs:
             on = view.id == self._active()
             spans += [(view.key, "key" if on else "dim"), (" ", ""), (title, "tab-on" if on else "tab"), (gap, "")]
-        return cut_spans(spans[:-1], width)
+        more: list[Span] = [("› ", "accent")] if after else []
+        return spread(cut_spans(spans[:-1], width - width_of(more)), more, width) if more else cut_spans(spans, width)
 
     def on_click(self, event: events.Click) -> None:
         """Find the tab under the mouse."""
         place = 1
-        titles, gap = self._titles(self.size.width)
-        for view, title in zip(self._views, titles, strict=True):
+        tabs, gap, _, _ = self._laid_out(self.size.width)
+        for view, title in tabs:
             place += len(view.key) + 1 + cell_len(title) + len(gap)
             if event.x < place:
                 self.post_message(self.Chosen(view.id))
                 return
+
+
+def _need(tabs: Sequence[tuple[View, str]], gap: str) -> int:
+    """Cells that these tabs take."""
+    return 1 + sum(len(view.key) + 1 + cell_len(title) for view, title in tabs) + len(gap) * (len(tabs) - 1)
 
 
 def crumbs(path: Sequence[str], width: int) -> Spans:
@@ -193,10 +207,14 @@ def rule(front: Front, width: int) -> Spans:
         count = sum(1 for claim in verdict.findings if claim.severity == severity)
         if count:
             marks += [(f" {MARKS[severity]} {count} {severity}", severity)]
+    running = rule_spans(front)
+    if running:
+        running = [("──", "faint"), *running]
     if not marks:
-        return (("─" * width, "faint"),)
+        return cut_spans([*running, ("─" * max(width - width_of(running), 0), "faint")], width)
     marks.append((" ", ""))
-    return (("─" * max(width - width_of(marks) - 2, 0), "faint"), *marks, ("──", "faint"))
+    between = max(width - width_of(marks) - width_of(running) - 2, 0)
+    return cut_spans([*running, ("─" * between, "faint"), *marks, ("──", "faint")], width)
 
 
 # -- the footer
