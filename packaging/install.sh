@@ -17,7 +17,7 @@ LINK=/usr/local/bin/gotriage
 COMMAND=$HOME_DIR/bin/gotriage
 MADE=$HOME_DIR/.made-by-install.sh   # proof that the folder is ours; its lines are the packages that were installed
 PYTHON=/usr/bin/python3              # the distribution's own: its python3-systemd and python3-bpfcc are built for it
-OPTIONAL="python3-systemd python3-bpfcc bpftrace"
+OPTIONAL="python3-systemd libbpf1 python3-bpfcc bpftrace strace"
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from gotriage.errors import GotriageError
 from gotriage.host import tools
+from gotriage.host.facilities_tracing import CHECKS as TRACING
 from gotriage.host.inroot import InRoot
+from gotriage.host.text_file import small_text as _text
 from gotriage.records.facility import Facility
-from gotriage.records.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,15 +34,6 @@ def survey(host: Host) -> Iterator[Facility]:
     """One row a facility, in the order in which they matter."""
     for check in _CHECKS:
         yield check(host)
-
-
-def _text(path: Path) -> str | None:
-    """A small system file, stripped; None when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return clean(file.read(4096).strip())
-    except OSError:
-        return None
 
 
 def _root(_: Host) -> Facility:
@@ -204,62 +196,6 @@ def _security(host: Host) -> Facility:
     return Facility(name="security modules", state="ok", detail=modules or "none visible")
 
 
-def _btf(host: Host) -> Facility:
-    if (host.sys / "kernel/btf/vmlinux").exists():
-        return Facility(name="BTF", state="ok")
-    return Facility(
-        name="BTF", state="missing", lost="prebuilt BPF programs", remedy="a kernel with CONFIG_DEBUG_INFO_BTF"
-    )
-
-
-def _tracing(host: Host) -> Facility:
-    folder = host.sys / "kernel/tracing"
-    if not (folder / "events").is_dir():
-        remedy = "run with sudo" if os.geteuid() else "mount -t tracefs none /sys/kernel/tracing"
-        return Facility(name="tracepoints", state="missing", lost="kernel probes", remedy=remedy)
-    kinds = [name for name in ("kprobe", "uprobe") if (folder / f"{name}_events").exists()]
-    detail = "tracepoints" + "".join(f", {kind}s" for kind in kinds)
-    if len(kinds) == 2:
-        return Facility(name="tracepoints", state="ok", detail=detail)
-    return Facility(
-        name="tracepoints",
-        state="limited",
-        detail=detail,
-        lost="probes of kernel functions",
-        remedy="a kernel with CONFIG_KPROBES",
-    )
-
-
-def _perf(host: Host) -> Facility:
-    level = _text(Path(host.proc.path("sys", "kernel", "perf_event_paranoid")))
-    if level is None:
-        return Facility(name="perf events", state="missing", lost="CPU profiles")
-    if os.geteuid() == 0 or (level.lstrip("-").isdigit() and int(level) <= 1):
-        return Facility(name="perf events", state="ok", detail=f"kernel.perf_event_paranoid={level}")
-    remedy = "run with sudo, or sysctl kernel.perf_event_paranoid=1"
-    return Facility(
-        name="perf events",
-        state="limited",
-        detail=f"kernel.perf_event_paranoid={level}",
-        lost="CPU profiles",
-        remedy=remedy,
-    )
-
-
-def _lockdown(host: Host) -> Facility:
-    text = _text(host.sys / "kernel/security/lockdown") or "[none]"
-    mode = text[text.find("[") + 1 : text.find("]")] if "[" in text else text
-    if mode != "confidentiality":
-        return Facility(name="lockdown", state="ok", detail=mode)
-    return Facility(
-        name="lockdown",
-        state="limited",
-        detail=mode,
-        lost="BPF and perf of the kernel",
-        remedy="boot without lockdown=confidentiality",
-    )
-
-
 def _helpers(_: Host) -> Facility:
     wanted = {"systemctl": "systemd", "journalctl": "systemd", "nsenter": "util-linux"}
     missing = {name: package for name, package in wanted.items() if tools.find(name) is None}
@@ -311,10 +247,7 @@ _CHECKS: tuple[Callable[[Host], Facility], ...] = (
     _engines,
     _helpers,
     _security,
-    _btf,
-    _tracing,
-    _perf,
-    _lockdown,
+    *TRACING,
     _locale,
     _terminal,
 )
