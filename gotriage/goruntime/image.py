@@ -44,6 +44,7 @@ class Image:
         garbled: an obfuscator hashed its names: what they say is not what the source says.
         others: files of further Go runtimes in the same process, which are not read.
         arch: "amd64" or "arm64".
+        in_library: the runtime is in a library that a program of another language has loaded.
     """
 
     build: BuildInfo | None
@@ -57,6 +58,7 @@ class Image:
     others: tuple[str, ...] = ()
     arch: str = "amd64"
     binaries: tuple[Binary, ...] = ()
+    in_library: bool = False
 
     def close(self) -> None:
         """Let go of the files. Functions cannot be asked any more."""
@@ -95,6 +97,7 @@ def find(memory: Memory) -> Image:
         if not found:
             raise problems[0] if problems else evidence.not_go(main.elf, main.path)
         image = _image(found, memory.arch)
+        image = replace(image, in_library=image.binaries[0] is not main)
     except ElfError as error:
         _close(opened)
         raise DamagedTables(f"{main.path}: {error}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 WINDOWS: Final = (512, 8 * 1024, 128 * 1024, 1024 * 1024)
 """Bytes of a table that are read at first, then more. No real function has a table near the last."""
@@ -66,3 +66,40 @@ def look_up(read: Callable[[int], bytes], distance: int, quantum: int) -> int:
         if len(table) < size:
             break
     return -1
+
+
+MAX_RUNS: Final = 100_000
+"""Pieces of one function that are looked at; the longest of real programs have some thousand."""
+
+
+def runs(table: bytes, size: int, quantum: int) -> Iterator[tuple[int, int]]:
+    """Where each value begins to hold, as a distance from the function's beginning, and the value; up to `size` bytes.
+
+    Ends where the table does, is cut, or leads out of the function.
+    """
+    at, code, value = 0, 0, -1
+    for _ in range(MAX_RUNS):
+        change = _varint(table, at)
+        if change is None or (change[0] == 0 and at > 0):
+            return
+        length = _varint(table, change[1])
+        if length is None or code >= size:
+            return
+        delta, at = change[0], length[1]
+        value += -(delta >> 1) - 1 if delta & 1 else delta >> 1
+        yield code, _int32(value)
+        code += length[0] * quantum
+
+
+def _varint(table: bytes, at: int) -> tuple[int, int] | None:
+    """A number and where the next one begins."""
+    result = 0
+    for shift in range(0, 35, 7):
+        if at >= len(table):
+            return None
+        byte = table[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return result, at
+    return None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.corefacts import CoreFacts
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.oncpu import CpuLook
+    from gotriage.goruntime.probepoints import ProbePoints
     from gotriage.goruntime.report import Counters, Dump, Identity
 
     Attach = Callable[[Memory], "Runtime"]
@@ -55,6 +56,10 @@ class Runtime(Protocol):
         """The stacks of those that are on a CPU."""
         ...
 
+    def probepoints(self, names: list[str]) -> ProbePoints:
+        """Where these functions may be probed."""
+        ...
+
 
 class Reader:
     """Requests, one after the other, about one runtime."""
@@ -71,6 +76,7 @@ class Reader:
             "goroutine": lambda id: self._known().goroutine(id),  # noqa: A006
             "counters": lambda spans=True: self._known().counters(spans=spans),
             "stacks": lambda: self._known().microstop(),
+            "probepoints": lambda names: self._known().probepoints(names),
             "text": self._text,
             "core": self._core_facts,
         }

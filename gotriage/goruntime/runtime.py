@@ -24,10 +24,13 @@ from gotriage.goruntime.remembered import recall, remember
 from gotriage.goruntime.report import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gotriage.goruntime.image import Image
     from gotriage.goruntime.layout import Layout
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.oncpu import CpuLook
+    from gotriage.goruntime.probepoints import ProbePoints
     from gotriage.goruntime.report import Counters, Dump
 
 Origin = Literal["table", "near", "calibrated"]
@@ -130,6 +133,14 @@ class Runtime:
         if not self.memory.live:
             raise UsageError("a core file has no threads to stop: their stacks are in it")
         return on_cpu(self.source, self.image.functions)
+
+    def probepoints(self, names: Sequence[str]) -> ProbePoints:
+        """Where these functions may be probed. Raises UsageError for a core file."""
+        from gotriage.goruntime import probepoints
+
+        if not self.memory.live:
+            raise UsageError("a core file does not run: there is nothing to probe")
+        return probepoints.find(self.image, self.layout.offset("g", "goid"), names)
 
     def counters(self, *, spans: bool = True) -> Counters:
         """The runtime's own numbers; `spans`: the heap by size class too. Raises TargetGone, NotPermitted."""

@@ -11,6 +11,7 @@ from gotriage.errors import GotriageError
 from gotriage.goruntime import report
 from gotriage.goruntime.corefacts import CoreFacts
 from gotriage.goruntime.oncpu import CpuLook
+from gotriage.goruntime.probepoints import ProbePoints
 
 OWN: Final = "gotriage."
 """Errors of ours are defined below this name."""
@@ -59,6 +60,7 @@ RESULTS: Final[dict[str, Any]] = {
     "stacks": CpuLook,
     "text": bytes,
     "core": CoreFacts,
+    "probepoints": ProbePoints,
 }
 """What each operation gives."""
 

@@ -1,0 +1,3 @@
+module example.com/gotriage/web
+
+go 1.19
