@@ -1,7 +1,7 @@
 """A machine with Debian's stock kernel under qemu: kprobes, every cgroup v2 controller, SELinux in permissive mode.
 
-What this machine's own kernel lacks is tried there. The disk is made once into .cache/vm (about five minutes), each boot
-throws its writes away. Everything is emulated (TCG), so it is ten times slower than the machine that it runs on.
+What this machine's own kernel lacks is tried there. The disk is made once into .cache/vm (minutes), and each boot throws
+its writes away. Everything is emulated (TCG), so it is ten times slower than the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ SUITE = "bookworm"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "libpam-systemd", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "kmod",
     "udev", "iproute2", "procps", "python3", "python3-systemd", "selinux-basics", "selinux-policy-default",
-    "policycoreutils", "e2fsprogs", "util-linux", "openssh-server", "libbpf1", "bpftrace", "strace", "ltrace", "linux-perf",
+    "policycoreutils", "e2fsprogs", "util-linux", "openssh-server", "libbpf1", "bpftrace", "strace", "ltrace",
+    "linux-perf",
 )  # fmt: skip
 MEMORY = 1536
 """Megabytes."""
