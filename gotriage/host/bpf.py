@@ -10,13 +10,18 @@ import ctypes
 import os
 import platform
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import MissingFacility, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 PROG_LOAD, LINK_CREATE, ITER_CREATE = 5, 28, 33
 TRACING, TRACE_ITER = 26, 28
+UPROBE_MULTI: Final = 48
+"""BPF_TRACE_UPROBE_MULTI: the attach type of programs at many places of a file, Linux 6.6."""
 PROBE_READ_KERNEL, SEQ_WRITE, SKC_TO_TCP_SOCK, D_PATH, SOCK_FROM_FILE = 113, 127, 137, 147, 162
 R0, R1, R2, R3, R4, R6, R7, R8, R9, FP = 0, 1, 2, 3, 4, 6, 7, 8, 9, 10
 _SIZES: Final = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
@@ -179,3 +184,21 @@ def run_iterator(program: int, pid: int) -> bytes:
         return b"".join(parts)
     finally:
         os.close(reader)
+
+
+def link_uprobes(program: int, pid: int, path: str, places: Sequence[tuple[int, int]]) -> int:
+    """Attach a program of type UPROBE_MULTI to places of a file, in that process only: file offset and cookie of each.
+
+    The link's descriptor: closing it detaches from all of them. Raises NotPermitted, OSError.
+    """
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    offsets = (ctypes.c_uint64 * len(places))(*(offset for offset, _ in places))
+    cookies = (ctypes.c_uint64 * len(places))(*(cookie for _, cookie in places))
+    addresses = (ctypes.addressof(part) for part in (name, offsets, cookies))
+    path_at, offsets_at, cookies_at = addresses
+    return _bpf(
+        LINK_CREATE,
+        struct.pack(
+            "=IIIIQQQQIII4x", program, 0, UPROBE_MULTI, 0, path_at, offsets_at, 0, cookies_at, len(places), 0, pid
+        ),
+    )

@@ -56,6 +56,7 @@ class Object:
         programs: the functions to load; None is all of them.
         sizes: entries of maps, where not as in the source.
         kernel_functions: for fentry and tp_btf programs: the kernel function or tracepoint, where not as in the source.
+        attach_types: bpf_attach_type of programs, where not as their section says (UPROBE_MULTI).
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Object:
         programs: Collection[str] | None = None,
         sizes: Mapping[str, int] | None = None,
         kernel_functions: Mapping[str, str] | None = None,
+        attach_types: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self._lib = library()
@@ -82,6 +84,9 @@ class Object:
         try:
             self._programs = self._listed()
             self._prepare(constants or {}, programs, sizes or {}, kernel_functions or {})
+            for program, kind in (attach_types or {}).items():
+                done = self._lib.bpf_program__set_expected_attach_type(self._program(program), kind)
+                check(done, f"BPF program {program}")
             check(self._lib.bpf_object__load(self._object), f"loading BPF object {name}")
         except BaseException:
             self.close()
@@ -176,6 +181,10 @@ class Object:
     def programs(self) -> Sequence[str]:
         """The names of its programs."""
         return tuple(self._programs)
+
+    def program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program; it stays the object's."""
+        return check(self._lib.bpf_program__fd(self._program(name)), f"BPF program {name}")
 
     def map(self, name: str) -> Map:
         """The map of that name; it lives as long as the object."""

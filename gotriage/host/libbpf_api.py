@@ -63,6 +63,8 @@ PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "btf__name_by_offset": (c_char_p, (_P, c_uint32)),
     "bpf_program__name": (c_char_p, (_P,)),
     "bpf_program__set_autoload": (c_int, (_P, ctypes.c_bool)),
+    "bpf_program__fd": (c_int, (_P,)),
+    "bpf_program__set_expected_attach_type": (c_int, (_P, c_int)),
     "bpf_program__set_attach_target": (c_int, (_P, c_int, c_char_p)),
     "bpf_program__attach": (_P, (_P,)),
     "bpf_program__attach_uprobe_opts": (_P, (_P, c_int, c_char_p, c_size_t, ctypes.POINTER(UprobeOptions))),

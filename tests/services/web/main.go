@@ -33,9 +33,9 @@ func main() {
 	over, err := net.Listen("tcp", *secure)
 	must(err)
 	base := "http://" + plain.Addr().String()
-	server := &http.Server{Handler: routes(base), TLSConfig: selfSigned()}
-	go func() { must(server.Serve(plain)) }()
-	go func() { must(server.ServeTLS(over, "", "")) }()
+	handler := routes(base)
+	go func() { must(http.Serve(plain, handler)) }()
+	go func() { must((&http.Server{Handler: handler, TLSConfig: selfSigned()}).ServeTLS(over, "", "")) }()
 	if *ready != "" {
 		text := plain.Addr().String() + "\n" + over.Addr().String() + "\n"
 		must(os.WriteFile(*ready+".part", []byte(text), 0o644))
