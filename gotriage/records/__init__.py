@@ -7,6 +7,7 @@ from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
+from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
@@ -47,6 +48,7 @@ AnyRecord = (
     | GoBuild
     | CpuStacks
     | Traces
+    | Http
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 
