@@ -1,6 +1,6 @@
 """A machine with Debian's stock kernel under qemu: kprobes, every cgroup v2 controller, SELinux in permissive mode.
 
-What this machine's own kernel lacks is tried there. The disk is made once into .cache/vm (minutes), and each boot throws
+What this machine's own kernel lacks is tried there. The disk is made once into .cache/vm (minutes); each boot throws
 its writes away. Everything is emulated (TCG), so it is ten times slower than the machine that it runs on.
 """
 
@@ -24,7 +24,7 @@ PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "libpam-systemd", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "kmod",
     "udev", "iproute2", "procps", "python3", "python3-systemd", "selinux-basics", "selinux-policy-default",
     "policycoreutils", "e2fsprogs", "util-linux", "openssh-server", "libbpf1", "bpftrace", "strace", "ltrace",
-    "linux-perf",
+    "linux-perf", "systemd-coredump",
 )  # fmt: skip
 MEMORY = 1536
 """Megabytes."""
@@ -43,8 +43,9 @@ def _run(*words: str | Path, **options) -> None:
 
 
 def build() -> Path:
-    """The folder with disk, kernel and key; made when it is not there."""
-    if (HOME / "ready").exists():
+    """The folder with disk, kernel and key; made when it is not there, or was made of other packages."""
+    made_of = "\n".join(PACKAGES)
+    if (HOME / "ready").exists() and (HOME / "ready").read_text() == made_of:
         return HOME
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
@@ -71,7 +72,7 @@ def build() -> Path:
         _run("mkfs.ext4", "-q", "-F", "-d", root, disk, **options)
         _label(disk, options)
     shutil.rmtree(root)
-    (HOME / "ready").touch()
+    (HOME / "ready").write_text(made_of)
     return HOME
 
 

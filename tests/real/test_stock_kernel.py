@@ -70,3 +70,20 @@ def test_a_healthy_unit_has_no_finding_and_its_goroutines_are_read(machine):
 def test_a_unit_that_its_memory_limit_killed(machine):
     found = {row["id"]: row for row in objects(machine, "check --unit hog --json")}
     assert found["oom-killed"]["severity"] == "critical", found
+
+
+def test_a_core_that_systemd_coredump_kept_opens_in_the_goroutine_view(machine):
+    """coredumpctl's file is compressed with zstd, and its name is what `coredumpctl info` says."""
+    lines = (
+        "ExecStart=/usr/local/bin/svc -panic 1s\nEnvironment=GOTRACEBACK=crash\nLimitCORE=infinity\nRestart=no"
+    )
+    machine.run(UNIT.format(name="crash", lines=lines))
+    wait = "for n in $(seq 100); do ls /var/lib/systemd/coredump/core.svc.* 2>/dev/null && exit; sleep 1; done; exit 1"
+    found = machine.run(wait)
+    assert found.returncode == 0, machine.run("journalctl -u crash -u 'systemd-coredump*' | tail -50").stdout.decode()
+    path = found.stdout.decode().split()[0]
+    assert path in machine.run("coredumpctl info -1").stdout.decode()
+    rows = objects(machine, f"show goroutines --core {path} --json")
+    functions = {frame["function"] for row in rows for frame in row["stack"]}
+    assert any(name.startswith("main.") for name in functions)
+    assert "panic" in {row["id"] for row in objects(machine, f"check --core {path} --json")}
