@@ -63,6 +63,10 @@ class Run:
     fixed: bool = False
     """The agent's own sampling: the share is the catalogue's, not the budget's."""
     rated: list[tuple[float, int]] = field(default_factory=list)
+    paid: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds attached, and seconds of the target's CPU that the hits have cost by then, where the tracer tells."""
+    leaving: float = 0.0
+    """Seconds that the last detaching took: until its end, the target pays."""
 
     def attached_for(self, now: float) -> float:
         """Seconds attached since the start."""
@@ -364,6 +368,8 @@ class TraceWorker(Worker):
             run.rated = [*run.rated[-5:], (attached, meter.hits)]
             begun, hits = run.rated[0] if len(run.rated) > 1 else (0.0, 0)
             rate = round((meter.hits - hits) / max(attached - begun, 0.001), 1)
+        if meter.seconds is not None:
+            run.paid = [*run.paid[-5:], (attached, meter.seconds)]
         run.row = replace(
             run.row,
             attached_seconds=round(attached, 2),
@@ -382,7 +388,7 @@ class TraceWorker(Worker):
             return
         base = row.target_cpu_before if row.target_cpu_before is not None else row.target_cpu
         allowed = row.budget * max(base or 0.0, LEAST_CPU)
-        cost = row.hits_per_second * price.seconds_per_hit
+        cost = _cost(run.paid) if run.paid else row.hits_per_second * price.seconds_per_hit
         share = min(1.0, allowed / cost) if cost > 0 else 1.0
         if share * PERIOD < LEAST_ON:
             self._end(
@@ -390,7 +396,7 @@ class TraceWorker(Worker):
                 f" {cost:.2f} cores",
             )
             return
-        run.on = share * PERIOD
+        run.on = max(share * PERIOD - run.leaving, LEAST_ON / 2) if share < 1.0 else PERIOD
         run.row = replace(row, on_share=round(share, 4))
         if share < 1.0:
             spent = now - run.attached_at
@@ -404,7 +410,8 @@ class TraceWorker(Worker):
         period = self.source.duty[1] if run.fixed and self.source.duty is not None else PERIOD
         if run.attached:
             run.tracer.detach()
-            now = clock.monotonic()
+            run.leaving = clock.monotonic() - now
+            now += run.leaving
             run.attached_seconds = run.attached_for(now)
             run.attached = False
             off = max(min(run.on, now - run.attached_at) * (period / max(run.on, 0.001) - 1.0), LEAST_ON)
@@ -420,6 +427,12 @@ class TraceWorker(Worker):
             run.look_at = now + min(self.interval, run.on)
             run.row = replace(run.row, state="running")
         self._board.put(run.row)
+
+
+def _cost(paid: list[tuple[float, float]]) -> float:
+    """Cores while attached, over the last looks."""
+    begun, seconds = paid[0] if len(paid) > 1 else (0.0, 0.0)
+    return (paid[-1][1] - seconds) / max(paid[-1][0] - begun, 0.001)
 
 
 def _cleaned(price: Price) -> Price:

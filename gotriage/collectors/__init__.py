@@ -52,10 +52,14 @@ class Answering(Protocol):
 
 
 class Meter(NamedTuple):
-    """What a trace has counted since its start; None where that cannot be counted."""
+    """What a trace has counted since its start; None where that cannot be counted.
+
+    `seconds`: CPU time that the hits have cost the target by estimate, where they do not all cost the same.
+    """
 
     hits: int | None = None
     lost: int | None = None
+    seconds: float | None = None
 
 
 class Tracer(Protocol):
