@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -13,7 +13,7 @@ from gotriage.host import Host, child, citizen, own_group
 from gotriage.host.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MEMORY: Final = 4 << 30
 """Most bytes that a reader may take; it takes no more than half of what is available either (citizen.room)."""
@@ -34,7 +34,11 @@ class Reader:
 
     Attributes:
         rss, cpu: resident memory (bytes) and CPU time (seconds) of the reader after the last call.
+        results: what each operation gives; patient: see gotriage.host.child. For those who start another process.
     """
+
+    results: ClassVar[Mapping[str, Any]] = RESULTS
+    patient: ClassVar[float] = child.PATIENT
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class Reader:
         try:
             if self._child is None:
                 check_room()
-                self._child = child.Child(self._words, self._memory, self._keep)
+                self._child = child.Child(self._words, self._memory, self._keep, patient=self.patient)
                 try:
                     self._ask("attach", self._args, limit)
                 except GotriageError:
@@ -104,7 +108,7 @@ class Reader:
             reply = msgspec.msgpack.decode(answer, type=Reply)
             self.rss, self.cpu = reply.rss, reply.cpu
             if reply.failure is None:
-                return msgspec.msgpack.decode(reply.body, type=RESULTS[op])
+                return msgspec.msgpack.decode(reply.body, type=self.results[op])
         except msgspec.DecodeError as error:
             raise ReaderFailed(f"the reader of {self._what} gave no sense: {error}") from error
         raise error_of(reply.failure)

@@ -59,9 +59,11 @@ class Child:
         busy: it owes an answer, and is of no use to who does not wait for that.
     """
 
-    def __init__(self, words: Sequence[str], memory: int, keep: Sequence[int] = ()) -> None:
+    def __init__(
+        self, words: Sequence[str], memory: int, keep: Sequence[int] = (), *, patient: float = PATIENT
+    ) -> None:
         """`words`: arguments for Python, as ("-m", MODULE); `memory`: bytes that it may take, beyond its start;
-        `keep`: descriptors that it has too, by the same numbers.
+        `keep`: descriptors that it has too, by the same numbers; `patient`: seconds as of PATIENT.
         """
         collect()
         if not sys.executable:
@@ -89,7 +91,7 @@ class Child:
         with suppress(OSError):
             fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, PIPE)
         os.set_blocking(self._in, False)
-        self.busy = False
+        self.busy, self._patient = False, patient
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
 
@@ -105,7 +107,7 @@ class Child:
             raise Ended(self._status()) from None
         if sent != _LENGTH.size + len(message):
             raise Late
-        hurry = Deadline(PATIENT)
+        hurry = Deadline(self._patient)
         (size,) = _LENGTH.unpack(self._gather(_LENGTH.size, deadline, hurry))
         if size > MOST:
             raise Ended(None)
