@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.probepoints import ProbePoints
     from gotriage.goruntime.report import Counters, Dump, Identity
+    from gotriage.goruntime.tls import Places
 
     Attach = Callable[[Memory], "Runtime"]
 
@@ -60,6 +61,10 @@ class Runtime(Protocol):
         """Where these functions may be probed."""
         ...
 
+    def places(self, bases: dict[int, int]) -> Places:
+        """Where a thread keeps its g."""
+        ...
+
 
 class Reader:
     """Requests, one after the other, about one runtime."""
@@ -77,6 +82,7 @@ class Reader:
             "counters": lambda spans=True: self._known().counters(spans=spans),
             "stacks": lambda: self._known().microstop(),
             "probepoints": lambda names: self._known().probepoints(names),
+            "places": lambda bases: self._known().places(bases),
             "text": self._text,
             "core": self._core_facts,
         }

@@ -24,7 +24,7 @@ from gotriage.goruntime.remembered import recall, remember
 from gotriage.goruntime.report import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gotriage.goruntime.image import Image
     from gotriage.goruntime.layout import Layout
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.probepoints import ProbePoints
     from gotriage.goruntime.report import Counters, Dump
+    from gotriage.goruntime.tls import Places
 
 Origin = Literal["table", "near", "calibrated"]
 
@@ -141,6 +142,15 @@ class Runtime:
         if not self.memory.live:
             raise UsageError("a core file does not run: there is nothing to probe")
         return probepoints.find(self.image, self.layout.offset("g", "goid"), names)
+
+    def places(self, bases: Mapping[int, int]) -> Places:
+        """Where a thread keeps its g, and g its id; `bases` is the fsbase of threads, by m.procid (amd64 only).
+
+        Raises NoThreadLocal, Unreadable, TargetGone, NotPermitted.
+        """
+        from gotriage.goruntime import tls
+
+        return tls.find(self.source, bases)
 
     def counters(self, *, spans: bool = True) -> Counters:
         """The runtime's own numbers; `spans`: the heap by size class too. Raises TargetGone, NotPermitted."""

@@ -12,6 +12,7 @@ from gotriage.goruntime import report
 from gotriage.goruntime.corefacts import CoreFacts
 from gotriage.goruntime.oncpu import CpuLook
 from gotriage.goruntime.probepoints import ProbePoints
+from gotriage.goruntime.tls import Places
 
 OWN: Final = "gotriage."
 """Errors of ours are defined below this name."""
@@ -61,6 +62,7 @@ RESULTS: Final[dict[str, Any]] = {
     "text": bytes,
     "core": CoreFacts,
     "probepoints": ProbePoints,
+    "places": Places,
 }
 """What each operation gives."""
 

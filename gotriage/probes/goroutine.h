@@ -7,12 +7,17 @@
 #ifndef GOTRIAGE_GOROUTINE_H
 #define GOTRIAGE_GOROUTINE_H
 
+/* Constants of the program's load; who includes this may define GO_PLACES as nothing: then they may be set later. */
+#ifndef GO_PLACES
+#define GO_PLACES const volatile
+#endif
+
 /* amd64: distance of g from fsbase, bytes; unused on arm64. */
-const volatile __s64 go_tls = -8;
+GO_PLACES __s64 go_tls = -8;
 /* Offsets in bytes: g.goid, g.m, m.curg; go_goid 0 turns all of this off. */
-const volatile __u64 go_goid = 0;
-const volatile __u64 go_m = 0;
-const volatile __u64 go_curg = 0;
+GO_PLACES __u64 go_goid = 0;
+GO_PLACES __u64 go_m = 0;
+GO_PLACES __u64 go_curg = 0;
 
 static __always_inline __u64 go_word(__u64 address)
 {

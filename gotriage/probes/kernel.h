@@ -63,7 +63,8 @@ struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 #elif defined(__TARGET_ARCH_arm64)
-	__u64 regs[31], sp, pc, pstate;
+	__u64 regs[31], sp, pc, pstate, orig_x0;
+	__s32 syscallno;
 #endif
 };
 
@@ -79,11 +80,36 @@ struct thread_struct {
 #endif
 };
 
+struct pid_namespace;
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
 struct task_struct {
 	int pid, tgid;
 	char comm[16];
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	struct thread_struct thread;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id, seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 #pragma clang attribute pop
