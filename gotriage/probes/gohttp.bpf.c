@@ -3,8 +3,8 @@
  * A call is known by its goroutine: the address of the g, which a goroutine keeps while it runs the function, whatever
  * thread it is on and wherever its stack moves to. Arguments are where Go's ABIInternal has them
  * (src/cmd/compile/abi-internal.md). What a probe means stands in its cookie: action, argument, kind, flags, a byte each.
- * Structures of the standard library that are read: http.Request (Method 0, URL 16), url.URL (Host 40, Path 56),
- * http.Response (StatusCode 16), sql.Stmt (query 8): the same from Go 1.19 to 1.27.
+ * Structures of the standard library that are read: http.Request (Method 0, URL 16, ProtoMajor 40), url.URL (Host 40,
+ * Path 56), http.Response (StatusCode 16, ProtoMajor 40), sql.Stmt (query 8): the same from Go 1.19 to 1.27.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -35,7 +35,11 @@ enum action {
 	RPC_STATUS = 13, /* ... ends with a status, argument 2 */
 };
 enum kind { SERVER = 0, CLIENT = 1, QUERY = 2, HANDSHAKE = 3, RPC_SERVER = 4, RPC_CLIENT = 5, KINDS = 6 };
-enum { ON_RETRY = 1 };	 /* flag: passed too when the stack was too small */
+enum {
+	ON_RETRY = 1,	/* flag: passed too when the stack was too small */
+	STEPPED = 2,	/* flag: the processor steps this instruction */
+};
+enum meter { HITS = 0, STEPPED_HITS = 1, LOST = 2, UNTOLD = 3, METERS = 4 };
 enum { FAILED = 1, PANICKED = 2 };
 
 #define TEXT 128
@@ -52,20 +56,30 @@ struct route {
 	char text[TEXT];
 };
 
+/* Where a text that is looked through stands. It lies in memory, whose values the verifier takes as they come: of a
+ * variable it would follow every one through all of the text. */
+struct scan {
+	__u32 part, length, hex, digits, numbers, quoted, in_word;
+};
+
+/* `sample` is a path as it came; `text` of a route has its values masked. */
 struct running {
 	struct route route;
 	__u64 began, request, goid, panicked;
+	char sample[TEXT];
+	struct scan scan;
 };
 
 struct caller {
 	__u64 g, kind;
 };
 
-/* Set from outside: whether calls that begin are taken, and from how many ns on one is told of by itself. What is found
- * here: where a gRPC stream has its method. */
+/* Set from outside: whether anything is counted, which look at the totals is next, and from how many ns on a call is
+ * told of by itself. What is found here: where a gRPC stream has its method. */
 struct state {
-	__u32 open, method_at;
+	__u32 open, look;
 	__u64 slow[KINDS];
+	__u64 method_at;
 };
 
 /* A probe that was passed: the goroutine, the first registers of arguments or results, and what the cookie says. */
@@ -75,14 +89,17 @@ struct passed {
 	struct state *state;
 };
 
+/* `most`: the longest of those since `look` became what it is. */
 struct total {
-	__u64 count, sum, most;
+	__u64 count, sum, most, look;
 	__u32 slots[SLOTS];
+	char sample[TEXT];
 };
 
 struct finished {
 	struct route route;
 	__u64 began, took, goid;
+	char sample[TEXT];
 };
 
 const volatile __u64 goid_at = 0;
@@ -97,10 +114,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, METERS);
 	__type(key, __u32);
 	__type(value, __u64);
-} meter SEC(".maps"); /* hits; calls that there was no room for */
+} meter SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -180,25 +197,68 @@ static __always_inline void copy(char *to, __u32 room, __u64 from, __u64 length)
 	bpf_probe_read_user(to, length, (void *)from);
 }
 
-/* Values are not kept apart: digits that are no part of a word, and what is in quotes of a query, become "?". */
-static __always_inline void mask(char *text, bool query)
+static __always_inline bool is_digit(char c)
 {
-	bool quoted = false, in_word = false;
+	return c >= '0' && c <= '9';
+}
 
+static __always_inline bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$';
+}
+
+static __always_inline bool is_hex(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == '-';
+}
+
+/* Which parts of a path are long hexadecimal numbers, UUIDs, or very long with a digit: one bit each. User space makes
+ * routes by the same rules of a sample (records/routes.py). */
+static __always_inline void find_numbers(const char *text, volatile struct scan *scan)
+{
+	scan->hex = 1;
 	for (int i = 0; i < TEXT; i++) {
 		char c = text[i];
-		bool digit = c >= '0' && c <= '9';
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$';
+
+		if (c && c != '/') {
+			scan->length += 1;
+			scan->hex &= is_hex(c);
+			scan->digits |= is_digit(c);
+			continue;
+		}
+		if ((scan->length >= 8 && (scan->hex & scan->digits)) || (scan->length >= 20 && scan->digits))
+			scan->numbers |= 1u << (scan->part & 31);
+		if (!c)
+			break;
+		scan->part += 1;
+		scan->length = 0;
+		scan->hex = 1;
+		scan->digits = 0;
+	}
+	scan->part = 0;
+}
+
+/* Values would make a route of each call: digits that are no part of a word, long hexadecimal numbers, and what is in
+ * quotes of a query, become "?". */
+static __always_inline void mask(char *text, volatile struct scan *scan, bool query)
+{
+	if (!query)
+		find_numbers(text, scan);
+	for (int i = 0; i < TEXT; i++) {
+		char c = text[i];
 
 		if (!c)
 			break;
 		if (query && c == '\'') {
-			quoted = !quoted;
-			in_word = false;
-		} else if (quoted || (digit && !in_word)) {
+			scan->quoted ^= 1;
+			scan->in_word = 0;
+		} else if (!query && c == '/') {
+			scan->part += 1;
+			scan->in_word = 0;
+		} else if (scan->quoted || (is_digit(c) && !scan->in_word) || (scan->numbers >> (scan->part & 31) & 1)) {
 			text[i] = '?';
 		} else {
-			in_word = letter || (in_word && digit);
+			scan->in_word = is_letter(c) | (scan->in_word & is_digit(c));
 		}
 	}
 }
@@ -209,7 +269,7 @@ static __always_inline struct running *begin(struct passed *at, __u64 request)
 	struct running *call;
 
 	if (bpf_map_update_elem(&calls, &who, &nothing, BPF_ANY)) {
-		count(1);
+		count(LOST);
 		return NULL;
 	}
 	call = bpf_map_lookup_elem(&calls, &who);
@@ -223,21 +283,40 @@ static __always_inline struct running *begin(struct passed *at, __u64 request)
 	return call;
 }
 
-static __always_inline void add(struct route *route, __u64 took)
+static __always_inline struct total *total_of(struct running *call)
 {
-	struct total *total = bpf_map_lookup_elem(&totals, route);
+	struct total *total = bpf_map_lookup_elem(&totals, &call->route);
+
+	if (total || bpf_map_update_elem(&totals, &call->route, &no_total, BPF_NOEXIST) == -7) /* E2BIG: no room */
+		return total;
+	total = bpf_map_lookup_elem(&totals, &call->route);
+	if (total)
+		__builtin_memcpy(total->sample, call->sample, TEXT);
+	return total;
+}
+
+static __always_inline void add(struct running *call, struct state *state, __u64 took)
+{
+	struct total *total = total_of(call);
 	__u32 slot = slot_of(took);
 
-	if (!total) {
-		bpf_map_update_elem(&totals, route, &no_total, BPF_NOEXIST);
-		total = bpf_map_lookup_elem(&totals, route);
+	if (!total) { /* then it counts without its route */
+		__builtin_memset(call->route.method, 0, METHOD);
+		__builtin_memset(call->route.host, 0, HOST);
+		__builtin_memset(call->route.text, 0, TEXT);
+		__builtin_memset(call->sample, 0, TEXT);
+		total = total_of(call);
 	}
 	if (!total) {
-		count(1);
+		count(LOST);
 		return;
 	}
 	__sync_fetch_and_add(&total->count, 1);
 	__sync_fetch_and_add(&total->sum, took);
+	if (total->look != state->look) {
+		total->look = state->look;
+		total->most = 0;
+	}
 	if (took > total->most)
 		total->most = took;
 	if (slot < SLOTS)
@@ -248,12 +327,15 @@ static __always_inline void tell(struct running *call, __u64 took)
 {
 	struct finished *one = bpf_ringbuf_reserve(&slowest, sizeof(*one), 0);
 
-	if (!one)
+	if (!one) {
+		count(UNTOLD);
 		return;
+	}
 	one->route = call->route;
 	one->began = call->began;
 	one->took = took;
 	one->goid = call->goid;
+	__builtin_memcpy(one->sample, call->sample, TEXT);
 	bpf_ringbuf_submit(one, BPF_RB_NO_WAKEUP);
 }
 
@@ -261,9 +343,9 @@ static __always_inline void end(struct running *call, struct caller *who, struct
 {
 	__u64 took = at - call->began;
 
-	add(&call->route, took);
 	if (who->kind < KINDS && took >= state->slow[who->kind])
 		tell(call, took);
+	add(call, state, took);
 	bpf_map_delete_elem(&calls, who);
 }
 
@@ -274,8 +356,9 @@ static __always_inline void read_request(struct running *call, __u64 request, bo
 	bpf_probe_read_user(method, sizeof(method), (void *)request);
 	bpf_probe_read_user(path, sizeof(path), (void *)(url + 56));
 	copy(call->route.method, METHOD, method[0], method[1]);
-	copy(call->route.text, TEXT, path[0], path[1]);
-	mask(call->route.text, false);
+	copy(call->sample, TEXT, path[0], path[1]);
+	__builtin_memcpy(call->route.text, call->sample, TEXT);
+	mask(call->route.text, &call->scan, false);
 	if (client) {
 		bpf_probe_read_user(host, sizeof(host), (void *)(url + 40));
 		copy(call->route.host, HOST, host[0], host[1]);
@@ -309,7 +392,7 @@ static __noinline int method_of(__u64 stream, __u64 *found)
 static __always_inline void read_method(struct running *call, struct state *state, __u64 stream)
 {
 	__u64 at = 0, string[2] = {};
-	__u32 known = state->method_at;
+	__u64 known = state->method_at;
 
 	if (known) { /* 1 + 2 * number of the word + whether it is led to */
 		at = (known - 1) & 1 ? word(stream) : stream;
@@ -355,12 +438,12 @@ static __always_inline int serve(struct passed *at, __u64 request)
 			return 0; /* a handler of x/net/http2 that leads to net/http's */
 		if (call->panicked) {
 			call->route.failed = PANICKED;
-			add(&call->route, call->panicked - call->began);
+			add(call, at->state, call->panicked - call->began);
 		}
 	}
 	call = begin(at, request);
 	if (call) {
-		call->route.op = 0; /* the protocol, which its end tells */
+		call->route.op = word(request + 40);
 		read_request(call, request, false);
 	}
 	return 0;
@@ -389,8 +472,6 @@ static __always_inline int begins(struct passed *at)
 {
 	struct running *call;
 
-	if (!at->state->open)
-		return 0;
 	if (at->action == SERVE)
 		return serve(at, at->argument == 2 ? at->registers[2] : at->registers[3]);
 	call = begin(at, 0);
@@ -401,10 +482,10 @@ static __always_inline int begins(struct passed *at)
 	} else if (at->action == CALL) {
 		copy(call->route.text, TEXT, at->registers[3], at->registers[4]);
 		if (at->kind == QUERY)
-			mask(call->route.text, true);
+			mask(call->route.text, &call->scan, true);
 	} else if (at->action == PREPARED) {
 		copy(call->route.text, TEXT, word(at->registers[0] + 8), word(at->registers[0] + 16));
-		mask(call->route.text, true);
+		mask(call->route.text, &call->scan, true);
 	} else if (at->action == RPC) {
 		read_method(call, at->state, at->registers[3]);
 	}
@@ -426,16 +507,17 @@ static __always_inline int ends(struct passed *at)
 	}
 	now = bpf_ktime_get_ns();
 	if (at->action == SERVED) {
-		call->route.op = at->argument;
 		if (call->route.status < 200)
 			call->route.status = 200;
 	} else if (at->action == HIJACKED) {
 		call->route.status = 101;
 	} else if (at->action == TRIPPED) {
-		if (results[1] || !results[0])
+		if (results[1] || !results[0]) {
 			call->route.failed = FAILED;
-		else
+		} else {
 			call->route.status = word(results[0] + 16);
+			call->route.op = word(results[0] + 40);
+		}
 	} else if (at->action == RETURNED) {
 		if (at->argument == 0 ? results[0] : at->argument == 1 ? results[1] : results[2])
 			call->route.failed = FAILED;
@@ -459,8 +541,8 @@ static __always_inline int passed(struct pt_regs *regs, __u64 cookie)
 	};
 
 	asm volatile("" : : "r"(&at) : "memory"); /* registers are read here, not where they are used */
-	count(0);
-	if (!at.state || ((cookie >> 24 & ON_RETRY) && STACK_TOO_SMALL(regs)))
+	count(cookie >> 24 & STEPPED ? STEPPED_HITS : HITS);
+	if (!at.state || !at.state->open || ((cookie >> 24 & ON_RETRY) && STACK_TOO_SMALL(regs)))
 		return 0;
 	switch (at.action) {
 	case PANIC:

@@ -14,7 +14,10 @@ SERVE, STATUS, SERVED, HIJACKED, PANIC, TRIP, TRIPPED, CALL, PREPARED, PLAIN, RE
 """Actions: enum action."""
 SERVER, CLIENT, QUERY, HANDSHAKE, RPC_SERVER, RPC_CLIENT = KINDS = range(6)
 """Enum kind."""
-ON_RETRY: Final = 1
+ON_RETRY, STEPPED = 1, 2
+"""Flags."""
+HITS, STEPPED_HITS, LOST, UNTOLD = METERS = range(4)
+"""Enum meter."""
 FAILED, PANICKED = 1, 2
 TEXT, HOST, METHOD, SLOTS = 128, 48, 8, 104
 
@@ -25,18 +28,28 @@ ROUTE: Final = np.dtype(
     ]
 )  # fmt: skip
 RUNNING: Final = np.dtype(
-    [("route", ROUTE), ("began", "<u8"), ("request", "<u8"), ("goid", "<u8"), ("panicked", "<u8")]
-)
+    [
+        ("route", ROUTE), ("began", "<u8"), ("request", "<u8"), ("goid", "<u8"), ("panicked", "<u8"),
+        ("sample", f"S{TEXT}"), ("scan", "<u4", (7,)), ("unused", "<u4"),
+    ]
+)  # fmt: skip
 CALLER: Final = np.dtype([("g", "<u8"), ("kind", "<u8")])
-TOTAL: Final = np.dtype([("count", "<u8"), ("sum", "<u8"), ("most", "<u8"), ("slots", "<u4", (SLOTS,))])
-FINISHED: Final = np.dtype([("route", ROUTE), ("began", "<u8"), ("took", "<u8"), ("goid", "<u8")])
-STATE: Final = np.dtype([("open", "<u4"), ("method_at", "<u4"), ("slow", "<u8", (len(KINDS),))])
+TOTAL: Final = np.dtype(
+    [
+        ("count", "<u8"), ("sum", "<u8"), ("most", "<u8"), ("look", "<u8"), ("slots", "<u4", (SLOTS,)),
+        ("sample", f"S{TEXT}"),
+    ]
+)  # fmt: skip
+FINISHED: Final = np.dtype(
+    [("route", ROUTE), ("began", "<u8"), ("took", "<u8"), ("goid", "<u8"), ("sample", f"S{TEXT}")]
+)
+STATE: Final = np.dtype([("open", "<u4"), ("look", "<u4"), ("slow", "<u8", (len(KINDS),)), ("method_at", "<u8")])
 
 Group = Literal["server", "client", "sql", "tls", "grpc"]
 GROUPS: Final[tuple[Group, ...]] = ("server", "client", "sql", "tls", "grpc")
-PROTOCOLS: Final = {1: "HTTP/1", 2: "HTTP/2"}
+PROTOCOLS: Final = {1: "HTTP/1", 2: "HTTP/2", 3: "HTTP/3"}
 SQL_WORDS: Final = {1: "query", 2: "exec", 3: "begin", 4: "commit"}
-TLS_WORDS: Final = {1: "server", 2: "client"}
+TLS_SERVER, TLS_CLIENT = 1, 2
 
 
 class Start(NamedTuple):
@@ -61,12 +74,17 @@ SERVE_HTTP: Final = Start("server", "net/http.serverHandler.ServeHTTP", SERVER, 
 RUN_HANDLER: Final = Start("server", f"{X_NET}serverConn).runHandler", SERVER, SERVE, 2)
 """Also for those that serve HTTP/2 without net/http's server (h2c)."""
 ENDS: Final = (
-    Start("server", "net/http.(*response).finishRequest", SERVER, SERVED, 1),
-    Start("server", f"{HTTP2}responseWriter).handlerDone", SERVER, SERVED, 2),
-    Start("server", f"{INTERNAL}responseWriter).handlerDone", SERVER, SERVED, 2),
-    Start("server", f"{X_NET}responseWriter).handlerDone", SERVER, SERVED, 2),
+    Start("server", "net/http.(*response).finishRequest", SERVER, SERVED),
+    Start("server", f"{HTTP2}responseWriter).handlerDone", SERVER, SERVED),
+    Start("server", f"{INTERNAL}responseWriter).handlerDone", SERVER, SERVED),
+    Start("server", f"{X_NET}responseWriter).handlerDone", SERVER, SERVED),
 )
 """Called by the goroutine of the handler when that has returned; a cheaper place than the RET of ServeHTTP."""
+ENDS_OF: Final = {
+    SERVE_HTTP.name: tuple(row.name for row in ENDS[:-1]),
+    RUN_HANDLER.name: (ENDS[-1].name,),
+}
+"""Those that end what each of the two has begun; where one of them cannot be probed, RETs serve."""
 SERVING: Final = (
     SERVE_HTTP,
     RUN_HANDLER,
@@ -94,8 +112,8 @@ SQL: Final = (
     Start("sql", "database/sql.(*Tx).Commit", QUERY, PLAIN, 4, RETURNED, 0),
 )
 TLS: Final = (
-    Start("tls", "crypto/tls.(*Conn).serverHandshake", HANDSHAKE, PLAIN, 1, RETURNED),
-    Start("tls", "crypto/tls.(*Conn).clientHandshake", HANDSHAKE, PLAIN, 2, RETURNED),
+    Start("tls", "crypto/tls.(*Conn).serverHandshake", HANDSHAKE, PLAIN, TLS_SERVER, RETURNED),
+    Start("tls", "crypto/tls.(*Conn).clientHandshake", HANDSHAKE, PLAIN, TLS_CLIENT, RETURNED),
 )
 TRANSPORT: Final = "google.golang.org/grpc/internal/transport.(*"
 GRPC: Final = (
@@ -118,14 +136,7 @@ NEEDED: Final = {
 """Of each group, functions without all of which there is nothing to see."""
 
 
-def cookie(action: int, argument: int, kind: int, *, on_retry: bool) -> int:
+def cookie(action: int, argument: int, kind: int, *, on_retry: bool, stepped: bool) -> int:
     """What tells a probe what it stands for."""
-    return action | argument << 8 | kind << 16 | (ON_RETRY if on_retry else 0) << 24
-
-
-def seconds_of(slot: int) -> float:
-    """The lower bound of a slot of the latency scale (gohttp.bpf.c, slot_of)."""
-    if slot < 4:
-        return slot * 1024e-9
-    octave, step = divmod(slot, 4)
-    return (4 + step) * (1 << octave - 1) * 1024e-9
+    flags = (ON_RETRY if on_retry else 0) | (STEPPED if stepped else 0)
+    return action | argument << 8 | kind << 16 | flags << 24

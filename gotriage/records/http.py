@@ -25,6 +25,14 @@ PANIC: Final = "panic"
 """Status of a request whose handler panicked."""
 FAILED: Final = "failed"
 """Status of a call that returned an error without a status."""
+GRPC: Final = (
+    "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied",
+    "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable",
+    "DataLoss", "Unauthenticated",
+)  # fmt: skip
+"""Statuses of gRPC, by number (google.golang.org/grpc/codes)."""
+GRPC_ERRORS: Final = frozenset({"Unknown", "DeadlineExceeded", "Unimplemented", "Internal", "Unavailable", "DataLoss"})
+"""Those that are the server's fault, as 5xx of HTTP are; all others but OK are the client's."""
 OTHER_ROUTES: Final = "(other routes)"
 """The route of requests for which there was no room in the table."""
 
@@ -212,10 +220,16 @@ def trimmed(slots: Iterable[int]) -> tuple[int, ...]:
 
 
 def is_error(status: str) -> bool:
-    """5xx of HTTP, and whatever ended without an answer."""
-    return status in (NO_ANSWER, PANIC, FAILED) or (len(status) == 3 and status[0] == "5" and status.isdigit())
+    """5xx of HTTP, its like of gRPC, and whatever ended without an answer."""
+    return (
+        status in (NO_ANSWER, PANIC, FAILED)
+        or status in GRPC_ERRORS
+        or (len(status) == 3 and status[0] == "5" and status.isdigit())
+    )
 
 
 def is_client_error(status: str) -> bool:
-    """4xx of HTTP."""
+    """4xx of HTTP, and its like of gRPC."""
+    if status in GRPC:
+        return status != "OK" and status not in GRPC_ERRORS
     return len(status) == 3 and status[0] == "4" and status.isdigit()
