@@ -54,8 +54,8 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
     system: bool = False
 
 
-class RunningG(msgspec.Struct, frozen=True, array_like=True):
-    """A goroutine that is not waiting: address of its g, and the words that tell whose it is."""
+class KnownG(msgspec.Struct, frozen=True, array_like=True):
+    """A goroutine that is there now: address of its g, and the words that tell whose it is."""
 
     address: int
     goid: int
@@ -102,8 +102,8 @@ RESULTS: Final[dict[str, Any]] = {
     "frame_sizes": list[int],
     "stacks_named": NamedStacks,
     "origins": list[Origin],
-    "labels": list[dict[str, str]],
-    "running": list[RunningG],
+    "labels": list[dict[str, str] | None],
+    "known": list[KnownG],
     "wall": WallLook,
 }
 """What each operation gives."""

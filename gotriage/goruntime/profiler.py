@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import numpy as np
 
 from gotriage.errors import GotriageError, TargetGone, UsageError
+from gotriage.goruntime import goroutines
 from gotriage.goruntime.naming import is_system
 from gotriage.goruntime.places import Places
-from gotriage.goruntime.profileparts import GoOffsets, NamedStacks, Origin, RunningG, WallLook
+from gotriage.goruntime.profileparts import GoOffsets, KnownG, NamedStacks, Origin, WallLook
 from gotriage.goruntime.refusals import NotGo
 from gotriage.goruntime.report import Identity
 from gotriage.goruntime.walls import FIRST, Walls
@@ -31,10 +33,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.runtime import Runtime
 
-PROFILER: Final = ("-m", "gotriage.goruntime.profiler")
-"""What gotriage.goruntime.client.Reader is to start."""
 MOST_PROCESSES: Final = 64
-MOST_POINTERS: Final = 4096
 _WORD: Final = 8
 
 
@@ -109,7 +108,7 @@ class Profiler:
             "stacks_named": self._stacks,
             "origins": self._origins,
             "labels": self._labels,
-            "running": self._running,
+            "known": self._known,
             "wall": self._wall,
         }
 
@@ -187,27 +186,32 @@ class Profiler:
         words, places = _words(pairs), self._process(pid).places
         return [_origin(places, gopc, startpc) for gopc, startpc in zip(words[::2], words[1::2], strict=False)]
 
-    def _labels(self, pid: int, pointers: bytes) -> list[dict[str, str]]:
+    def _labels(self, pid: int, pointers: bytes) -> list[dict[str, str] | None]:
+        """Read between two looks at whose they are: what no goroutine has, before or after, may be other data."""
         from gotriage.goruntime.labels import read_labels
 
-        runtime = self._process(pid).runtime
-        words = _words(pointers)[:MOST_POINTERS]
+        runtime, words = self._process(pid).runtime, _words(pointers)
         if runtime is None:
-            return [{} for _ in words]
-        return [read_labels(runtime.memory, runtime.layout, pointer) for pointer in words]
+            return [None] * len(words)
+        before = self._labels_in_use(runtime)
+        read = {word: read_labels(runtime.memory, runtime.layout, word) for word in set(words) & before}
+        after = self._labels_in_use(runtime)
+        return [read.get(word) if word in after else None for word in words]
 
-    def _running(self, pid: int) -> list[RunningG]:
-        """Goroutines that are not waiting."""
-        from gotriage.goruntime import goroutines
+    @staticmethod
+    def _labels_in_use(runtime: Runtime) -> set[int]:
+        columns = goroutines.read(runtime.memory, runtime.layout, runtime.found)
+        return set(np.unique(columns.unsigned("labels")).tolist())
 
+    def _known(self, pid: int, addresses: bytes) -> list[KnownG]:
         runtime = self._process(pid).runtime
         if runtime is None:
             return []
         columns = goroutines.read(runtime.memory, runtime.layout, runtime.found)
-        columns = columns.only((columns.status != goroutines.WAITING).nonzero()[0])
+        columns = columns.only(np.flatnonzero(np.isin(columns.address, np.array(_words(addresses), np.uint64))))
         names = ("goid", "gopc", "startpc", "labels")
         rows = zip(columns.address.tolist(), *(columns.unsigned(name).tolist() for name in names), strict=True)
-        return [RunningG(*row) for row in rows]
+        return [KnownG(*row) for row in rows]
 
     def _wall(self, seconds: float, hz: float, begin: bool = False) -> WallLook:
         process = self._process()
@@ -234,7 +238,7 @@ def _words(data: bytes) -> tuple[int, ...]:
 def main() -> None:
     """The process."""
     served = child.Served(*sys.argv[-2:])
-    from gotriage.goruntime import goroutines, image, live, runtime  # noqa: F401  # before there is a limit
+    from gotriage.goruntime import image, live, runtime  # noqa: F401  # before there is a limit
 
     served.limit()
     profiler = Profiler()

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from gotriage.goruntime.client import Reader
-from gotriage.goruntime.profileparts import RESULTS, GoOffsets, NamedStacks, Origin, Place, RunningG, WallLook
+from gotriage.goruntime.profileparts import RESULTS, GoOffsets, KnownG, NamedStacks, Origin, Place, WallLook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,16 +82,19 @@ class Profiling:
             found += self._ask("origins", list, pid=pid, pairs=_packed(part))
         return found
 
-    def labels(self, pid: int, pointers: Sequence[int]) -> list[dict[str, str]]:
-        """The pprof labels at g.labels."""
-        found: list[dict[str, str]] = []
+    def labels(self, pid: int, pointers: Sequence[int]) -> list[dict[str, str] | None]:
+        """The pprof labels at g.labels; None where no goroutine has them any more: other data may be there by now."""
+        found: list[dict[str, str] | None] = []
         for part in _parts(pointers):
             found += self._ask("labels", list, pid=pid, pointers=_packed(part))
         return found
 
-    def running(self, pid: int) -> list[RunningG]:
-        """Goroutines that are not waiting now."""
-        return self._ask("running", list, pid=pid)
+    def known(self, pid: int, addresses: Sequence[int]) -> list[KnownG]:
+        """Those of these addresses that are the g of a goroutine now."""
+        found: list[KnownG] = []
+        for part in _parts(addresses):
+            found += self._ask("known", list, pid=pid, addresses=_packed(part))
+        return found
 
     def wall(self, seconds: float, hz: float, *, begin: bool) -> WallLook:
         """Sample all goroutines for so long; what is known since `begin`."""

@@ -30,11 +30,14 @@ if TYPE_CHECKING:
 
 _CALLS: Final = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 """perf_event_open by machine: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
-_G: Final = {"x86_64": 22, "aarch64": 28}
-"""PERF_REG_X86_R14 and PERF_REG_ARM64_X28: where Go keeps g while Go code runs (src/cmd/compile/abi-internal.md)."""
+_REGISTERS: Final = {"x86_64": (22, None), "aarch64": (28, 30)}
+"""PERF_REG_X86_R14, PERF_REG_ARM64_X28: where Go keeps g while Go code runs (src/cmd/compile/abi-internal.md); and
+PERF_REG_ARM64_LR, the link register."""
+WORDS: Final = 4
+"""Words of the stack, from the stack pointer on, that go along with a sample."""
 _ATTR: Final = struct.Struct("=IIQQQQQIIQQQQIiQIHH")
 SOFTWARE, CPU_CLOCK = 1, 0
-_TID, _TIME, _CALLCHAIN, _REGS_USER = 1 << 1, 1 << 2, 1 << 5, 1 << 12
+_TID, _TIME, _CALLCHAIN, _REGS_USER, _STACK_USER = 1 << 1, 1 << 2, 1 << 5, 1 << 12, 1 << 13
 _DISABLED, _INHERIT, _NO_KERNEL, _NO_HYPERVISOR, _BY_FREQUENCY = 1 << 0, 1 << 1, 1 << 5, 1 << 6, 1 << 10
 _CLOEXEC: Final = 8
 _ENABLE, _DISABLE, _SET_OUTPUT = 0x2400, 0x2401, 0x2405
@@ -60,6 +63,7 @@ class Sample(NamedTuple):
 
     Attributes:
         kernel, user: its stacks; the first address of each is that of an instruction, the others return addresses.
+        words: the top of its stack; link: the link register, 0 on machines without one.
         g: what stands where Go keeps its g, 0 when it was not told: whoever uses it has to check it.
     """
 
@@ -68,7 +72,9 @@ class Sample(NamedTuple):
     at: int
     kernel: tuple[int, ...]
     user: tuple[int, ...]
-    g: int
+    words: tuple[int, ...] = ()
+    link: int = 0
+    g: int = 0
 
 
 def cpus(host: Host) -> list[int]:
@@ -89,12 +95,12 @@ def open_clock(pid: int, cpu: int, hz: int, *, samples: bool = True, inherit: bo
     number = _CALLS.get(platform.machine())
     if number is None:
         raise MissingFacility(f"perf_event_open(2) is not used on {platform.machine()}")
-    register = _G.get(platform.machine())
-    kind = _TID | _TIME | _CALLCHAIN | (_REGS_USER if register is not None else 0) if samples else 0
+    wanted = _registers() if samples else []
+    kind = _TID | _TIME | _CALLCHAIN | (_REGS_USER | _STACK_USER if wanted else 0) if samples else 0
     flags = _DISABLED | _NO_HYPERVISOR | _BY_FREQUENCY | (_INHERIT if inherit else 0) | (0 if kernel else _NO_KERNEL)
-    registers = 1 << register if register is not None and samples else 0
+    registers, stack = sum(1 << register for register in wanted), 8 * WORDS if wanted else 0
     attributes = _ATTR.pack(
-        SOFTWARE, _ATTR.size, CPU_CLOCK, hz, kind, 0, flags, 0, 0, 0, 0, 0, registers, 0, 0, 0, 0, 0, 0
+        SOFTWARE, _ATTR.size, CPU_CLOCK, hz, kind, 0, flags, 0, 0, 0, 0, 0, registers, stack, 0, 0, 0, 0, 0
     )
     fd: int = _libc.syscall(
         ctypes.c_long(number), attributes, ctypes.c_int(pid), ctypes.c_int(cpu), ctypes.c_int(-1),
@@ -127,8 +133,16 @@ def why_refused() -> str:
 # -- what the kernel writes
 
 
-def parse(data: bytes, *, registers: bool = True) -> tuple[list[Sample], int]:
-    """Records of a ring: the samples, and how many were lost. What makes no sense ends the reading."""
+def _registers() -> list[int]:
+    """The registers that samples have, in the order in which they are written."""
+    return [register for register in _REGISTERS.get(platform.machine(), ()) if register is not None]
+
+
+def parse(data: bytes, registers: int) -> tuple[list[Sample], int]:
+    """Records of a ring: the samples, and how many were lost. What makes no sense ends the reading.
+
+    registers: how many each sample has: of g, of the link register; with none there is no stack either.
+    """
     found: list[Sample] = []
     lost = at = 0
     while at + 8 <= len(data):
@@ -143,19 +157,25 @@ def parse(data: bytes, *, registers: bool = True) -> tuple[list[Sample], int]:
     return found, lost
 
 
-def _sample(body: bytes, registers: bool) -> Sample | None:
-    if len(body) < 24:
+def _sample(body: bytes, registers: int) -> Sample | None:
+    try:
+        pid, tid, when, count = struct.unpack_from("=IIQQ", body)
+        kernel, user = _chains(struct.unpack_from(f"={count}Q", body, 24))
+        words: tuple[int, ...] = ()
+        values = [0, 0]
+        at = 24 + 8 * count
+        if registers:
+            (abi,) = struct.unpack_from("=Q", body, at)
+            at += 8
+            if abi:
+                values[:registers] = struct.unpack_from(f"={registers}Q", body, at)
+                at += 8 * registers
+            (size,) = struct.unpack_from("=Q", body, at)
+            (used,) = struct.unpack_from("=Q", body, at + 8 + size) if size else (0,)
+            words = struct.unpack_from(f"={min(used, size) // 8}Q", body, at + 8)
+    except struct.error:
         return None
-    pid, tid, when, count = struct.unpack_from("=IIQQ", body)
-    end = 24 + 8 * count
-    if end > len(body):
-        return None
-    kernel, user = _chains(struct.unpack_from(f"={count}Q", body, 24))
-    g = 0
-    if registers and len(body) >= end + 16:
-        abi, value = struct.unpack_from("=QQ", body, end)
-        g = value if abi else 0
-    return Sample(pid, tid, when, kernel, user, g)
+    return Sample(pid, tid, when, kernel, user, words, values[1], values[0])
 
 
 def _chains(words: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -293,9 +313,9 @@ class Sampler:
     def read(self) -> list[Sample]:
         """The samples since the last call."""
         found: list[Sample] = []
-        registers = platform.machine() in _G
+        registers = len(_registers())
         for ring in self._rings.values():
-            samples, lost = parse(ring.read(), registers=registers)
+            samples, lost = parse(ring.read(), registers)
             self.lost += lost
             found += samples if not self.limits.whole else [one for one in samples if one.pid in self.pids]
         return found

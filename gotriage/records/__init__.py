@@ -12,6 +12,7 @@ from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
@@ -48,6 +49,8 @@ AnyRecord = (
     | GoBuild
     | CpuStacks
     | Traces
+    | CpuProfile
+    | WallProfile
     | Http
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
