@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.probepoints import ProbePoints
-    from gotriage.goruntime.report import Counters, Dump, Identity
+    from gotriage.goruntime.report import Counters, Dump, Frame, Identity
     from gotriage.goruntime.tls import Places
 
     Attach = Callable[[Memory], "Runtime"]
@@ -61,6 +61,10 @@ class Runtime(Protocol):
         """Where these functions may be probed."""
         ...
 
+    def frames(self, pcs: list[int], *, exact: bool) -> tuple[tuple[Frame, ...], ...]:
+        """What runs at addresses."""
+        ...
+
     def places(self, bases: dict[int, int]) -> Places:
         """Where a thread keeps its g."""
         ...
@@ -82,6 +86,7 @@ class Reader:
             "counters": lambda spans=True: self._known().counters(spans=spans),
             "stacks": lambda: self._known().microstop(),
             "probepoints": lambda names: self._known().probepoints(names),
+            "frames": lambda pcs, exact=False: self._known().frames(pcs, exact=exact),
             "places": lambda bases: self._known().places(bases),
             "text": self._text,
             "core": self._core_facts,

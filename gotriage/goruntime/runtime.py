@@ -10,7 +10,7 @@ is refused with the reason, never shown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from gotriage.errors import UsageError
 from gotriage.goruntime import image as images
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from gotriage.goruntime.memory import Memory
     from gotriage.goruntime.oncpu import CpuLook
     from gotriage.goruntime.probepoints import ProbePoints
-    from gotriage.goruntime.report import Counters, Dump
+    from gotriage.goruntime.report import Counters, Dump, Frame
     from gotriage.goruntime.tls import Places
 
 Origin = Literal["table", "near", "calibrated"]
+MOST_ADDRESSES: Final = 4096
+"""Addresses that are named at once."""
 
 
 def attach(
@@ -151,6 +153,10 @@ class Runtime:
         from gotriage.goruntime import tls
 
         return tls.find(self.source, bases)
+
+    def frames(self, pcs: Sequence[int], *, exact: bool = False) -> tuple[tuple[Frame, ...], ...]:
+        """What runs at each return address, the innermost first, () outside of Go code; `exact`: at instructions."""
+        return tuple(self.image.functions.frames(pc, exact) for pc in pcs[:MOST_ADDRESSES])
 
     def counters(self, *, spans: bool = True) -> Counters:
         """The runtime's own numbers; `spans`: the heap by size class too. Raises TargetGone, NotPermitted."""

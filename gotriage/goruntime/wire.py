@@ -62,6 +62,7 @@ RESULTS: Final[dict[str, Any]] = {
     "text": bytes,
     "core": CoreFacts,
     "probepoints": ProbePoints,
+    "frames": tuple[tuple[report.Frame, ...], ...],
     "places": Places,
 }
 """What each operation gives."""
