@@ -365,14 +365,13 @@ static __always_inline void read_request(struct running *call, __u64 request, bo
 	}
 }
 
-/* The method of a stream is the first string in it that begins with "/"; a server stream may lead to it by its first
- * word. Its place is the same for all streams of a program. */
-static __noinline int method_of(__u64 stream, __u64 *found)
+/* The method of a stream is the first string in it that begins with "/": 1 + the number of its word, 0 for none. */
+static __noinline int method_in(__u64 stream)
 {
 	__u64 words[WORDS];
 	char first;
 
-	if (!found || bpf_probe_read_user(words, sizeof(words), (void *)stream))
+	if (bpf_probe_read_user(words, sizeof(words), (void *)stream))
 		return 0;
 	for (int i = 0; i < WORDS - 1; i++) {
 		__u64 length = words[i + 1];
@@ -381,39 +380,42 @@ static __noinline int method_of(__u64 stream, __u64 *found)
 		if (length < 2 || length > 512)
 			continue;
 		bpf_probe_read_user(&first, 1, (void *)words[i]);
-		if (first == '/') {
-			*found = stream + 8 * i;
+		if (first == '/')
 			return i + 1;
-		}
 	}
 	return 0;
 }
 
+/* A server stream may lead to the stream by its first word. Where the method is, is the same for all of a program:
+ * 1 + 2 * the number of its word + whether it is led to. */
 static __always_inline void read_method(struct running *call, struct state *state, __u64 stream)
 {
-	__u64 at = 0, string[2] = {};
-	__u64 known = state->method_at;
+	__u64 string[2] = {}, at = state->method_at;
 
-	if (known) { /* 1 + 2 * number of the word + whether it is led to */
-		at = (known - 1) & 1 ? word(stream) : stream;
-		at += 8 * ((known - 1) >> 1);
-	} else {
-		int number = method_of(stream, &at);
+	if (!at) {
+		int number = method_in(stream);
 
-		if (number) {
-			state->method_at = 1 + 2 * (number - 1);
-		} else {
-			number = method_of(word(stream), &at);
-			if (!number)
-				return;
-			state->method_at = 1 + 2 * (number - 1) + 1;
-		}
+		if (number)
+			at = 1 + 2 * (number - 1);
+		else if ((number = method_in(word(stream))))
+			at = 1 + 2 * (number - 1) + 1;
+		else
+			return;
+		state->method_at = at;
 	}
-	bpf_probe_read_user(string, sizeof(string), (void *)at);
+	if ((at - 1) & 1)
+		stream = word(stream);
+	bpf_probe_read_user(string, sizeof(string), (void *)(stream + 8 * ((at - 1) >> 1)));
 	copy(call->route.text, TEXT, string[0], string[1]);
 }
 
-/* google.rpc.Status as Go has it lies in one of two ways: state, size, unknown, Code, Message; or state, Code, Message. */
+static __always_inline bool is_text(__u64 address, __u64 length)
+{
+	return address > 4096 && length && length < (1 << 20);
+}
+
+/* google.rpc.Status as Go has it lies in one of three ways, by the age of the generator: Code, Message; or state, size,
+ * unknown fields, Code, Message; or state, Code, Message. State is a pointer, or nil; codes are small. */
 static __always_inline __u32 code_of(__u64 status)
 {
 	__u64 inner = status ? word(status) : 0, words[8] = {};
@@ -421,11 +423,11 @@ static __always_inline __u32 code_of(__u64 status)
 	if (!inner)
 		return 0;
 	bpf_probe_read_user(words, sizeof(words), (void *)inner);
-	if (words[2] && words[3] && words[3] < (1 << 20))
+	if (words[0] && words[0] < 1000)
+		return words[0];
+	if (is_text(words[2], words[3]) || !(__u32)words[5])
 		return words[1];
-	if ((__u32)words[5])
-		return words[5];
-	return words[1];
+	return words[5];
 }
 
 static __always_inline int serve(struct passed *at, __u64 request)
