@@ -120,3 +120,12 @@ def of_kernel(sys: Path, names: Iterable[str]) -> Btf:
             return Btf(file.read(MAX_SIZE), names)
     except OSError as error:
         raise MissingFacility(f"the kernel offers no type information: {error.strerror}") from error
+
+
+def has_tracepoint(sys: Path, name: str) -> bool:
+    """Whether programs can be attached to that raw tracepoint with typed arguments (its btf_trace_ type is there)."""
+    try:
+        with Path(sys, "kernel/btf/vmlinux").open("rb") as file:
+            return b"\0btf_trace_" + name.encode() + b"\0" in file.read(MAX_SIZE)
+    except OSError:
+        return False

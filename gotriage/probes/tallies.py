@@ -124,7 +124,7 @@ class Tallies:
     def __init__(self) -> None:
         self._total: dict[Key, Tally] = {}
         self._looks: deque[Look] = deque(maxlen=LOOKS)
-        self.slow_from = 0.0
+        self.slow_from = 0.1
         """From how many seconds on a call is worth telling of: few of the last look took so long."""
 
     def look(self, found: Iterable[tuple[Key, Tally]], slow: Iterable[HttpCall], attached: float) -> None:
