@@ -14,6 +14,7 @@ from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
+from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
@@ -196,6 +197,17 @@ SOURCES: tuple[Source, ...] = (
         every=1.0,
         idle=True,
         about="/dev/kmsg or the kernel's journal lines",
+    ),
+    Source(
+        "http_uprobes",
+        (_C + "http_uprobes:HttpUprobes",),
+        (Http,),
+        every=1.0,
+        deadline=10.0,
+        price="heavy",
+        asked=True,
+        budget=0.02,
+        about="probes at functions of net/http, database/sql, crypto/tls and gRPC, counted in the kernel",
     ),
 )
 
