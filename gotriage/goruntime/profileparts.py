@@ -35,7 +35,8 @@ class NamedStacks(msgspec.Struct, frozen=True, array_like=True):
 
 class GoOffsets(msgspec.Struct, frozen=True, array_like=True):
     """Where the kernel finds a goroutine's facts: bytes into runtime.g (goid, m, gopc, startpc, labels) and
-    runtime.m (curg); `why` there are none."""
+    runtime.m (curg); `thread_local`: bytes from a thread's fsbase to its g, None where that was not found;
+    `why` there are none."""
 
     goid: int = 0
     m: int = 0
@@ -44,6 +45,7 @@ class GoOffsets(msgspec.Struct, frozen=True, array_like=True):
     startpc: int = 0
     labels: int = 0
     why: str = ""
+    thread_local: int | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from gotriage.errors import GotriageError, TargetGone, UsageError
+from gotriage.errors import GotriageError, MissingFacility, TargetGone, UsageError
 from gotriage.goruntime import goroutines
 from gotriage.goruntime.naming import is_system
 from gotriage.goruntime.places import Places
@@ -156,7 +156,7 @@ class Profiler:
         version = process.image.go_version if process.image is not None else ""
         return Identity(go_version=version, layout="none", arch=process.memory.arch)
 
-    def _offsets(self) -> GoOffsets:
+    def _offsets(self, bases: dict[int, int] | None = None) -> GoOffsets:
         process = self._process()
         if process.runtime is None:
             return GoOffsets(why=process.why)
@@ -165,7 +165,10 @@ class Profiler:
             goid, m, gopc, startpc, labels = (
                 layout.offset("g", name) for name in ("goid", "m", "gopc", "startpc", "labels")
             )
-            return GoOffsets(goid, m, layout.offset("m", "curg"), gopc, startpc, labels)
+            thread_local: int | None = None
+            with suppress(GotriageError):  # then a register tells while Go code runs
+                thread_local = process.runtime.places(bases).tls if bases else None
+            return GoOffsets(goid, m, layout.offset("m", "curg"), gopc, startpc, labels, "", thread_local)
         except KeyError as error:
             return GoOffsets(why=f"not known of this version of Go: {error.args[0]}")
 
@@ -216,7 +219,7 @@ class Profiler:
     def _wall(self, seconds: float, hz: float, begin: bool = False) -> WallLook:
         process = self._process()
         if process.runtime is None:
-            raise NotGo(process.why) if process.image is None else UsageError(process.why)
+            raise NotGo(process.why) if process.image is None else MissingFacility(process.why)
         if process.walls is None:
             process.walls = Walls(process.runtime.source, process.runtime.image.functions, process.places)
         if begin:

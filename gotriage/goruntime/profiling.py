@@ -50,9 +50,9 @@ class Profiling:
         """Which Go it is; `layout` is "none" where its runtime is not understood, or there is none."""
         return cast("Identity", self._reader.call("attach", DEADLINE))
 
-    def offsets(self) -> GoOffsets:
-        """Where a goroutine's facts lie."""
-        return self._ask("offsets", GoOffsets)
+    def offsets(self, bases: Mapping[int, int] | None = None) -> GoOffsets:
+        """Where a goroutine's facts lie; `bases`: the fsbase of threads by their numbers in their own namespace."""
+        return self._ask("offsets", GoOffsets, bases=dict(bases or {}))
 
     def frame_sizes(self, pid: int, pcs: Sequence[int]) -> list[int]:
         """Bytes from the stack pointer to the return address at each instruction; -1 outside of Go code."""

@@ -40,7 +40,7 @@ SOFTWARE, CPU_CLOCK = 1, 0
 _TID, _TIME, _CALLCHAIN, _REGS_USER, _STACK_USER = 1 << 1, 1 << 2, 1 << 5, 1 << 12, 1 << 13
 _DISABLED, _INHERIT, _NO_KERNEL, _NO_HYPERVISOR, _BY_FREQUENCY = 1 << 0, 1 << 1, 1 << 5, 1 << 6, 1 << 10
 _CLOEXEC: Final = 8
-_ENABLE, _DISABLE, _SET_OUTPUT = 0x2400, 0x2401, 0x2405
+ENABLE, DISABLE, SET_OUTPUT = 0x2400, 0x2401, 0x2405
 LOST, SAMPLE = 2, 9
 """PERF_RECORD_LOST, PERF_RECORD_SAMPLE."""
 _IN_KERNEL, _IN_USER = (1 << 64) - 128, (1 << 64) - 512
@@ -296,19 +296,19 @@ class Sampler:
             raise
         self._fds.append(fd)
         if cpu in self._rings:
-            ioctl(fd, _SET_OUTPUT, self._rings[cpu].fd)
+            ioctl(fd, SET_OUTPUT, self._rings[cpu].fd)
         else:
             self._rings[cpu] = Ring(fd)
 
     def attach(self) -> None:
         """Begin, or go on."""
         for fd in self._fds:
-            ioctl(fd, _ENABLE, 0)
+            ioctl(fd, ENABLE, 0)
 
     def detach(self) -> None:
         """Pause."""
         for fd in self._fds:
-            ioctl(fd, _DISABLE, 0)
+            ioctl(fd, DISABLE, 0)
 
     def read(self) -> list[Sample]:
         """The samples since the last call."""

@@ -1,0 +1,1 @@
+"""Profiles: who samples (`samplers`), what becomes of samples (`building`), and the traces `cpu` and `wall`."""
