@@ -19,8 +19,10 @@ from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
+from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import GoServices, TargetState
 from gotriage.render.columns import Column
 
@@ -199,6 +201,16 @@ SOURCES: tuple[Source, ...] = (
         about="/dev/kmsg or the kernel's journal lines",
     ),
     Source(
+        "http",
+        (_C + "http:SocketTracer", _C + "http:CallTracer"),
+        (Http,),
+        deadline=10.0,
+        price="light",
+        asked=True,
+        duty=(1.0, 10.0),
+        about="the first bytes of reads and writes at sockets, counted by a BPF program",
+    ),
+    Source(
         "http_uprobes",
         (_C + "http_uprobes:HttpUprobes",),
         (Http,),
@@ -208,6 +220,39 @@ SOURCES: tuple[Source, ...] = (
         asked=True,
         budget=0.02,
         about="probes at functions of net/http, database/sql, crypto/tls and gRPC, counted in the kernel",
+    ),
+    Source(
+        "profile",
+        (_C + "profile.cpu:BpfTracer", _C + "profile.cpu:PerfTracer"),
+        (CpuProfile,),
+        every=1.0,
+        deadline=30.0,
+        price="heavy",
+        asked=True,
+        lasts=5.0,
+        about="each CPU's clock, 99 times a second: a BPF program, else perf events; names from the files' own tables",
+    ),
+    Source(
+        "wall",
+        (_C + "profile.wall:WallTracer",),
+        (WallProfile,),
+        every=0.1,
+        deadline=30.0,
+        price="light",
+        asked=True,
+        lasts=5.0,
+        about="where all goroutines are, ten times a second, read from memory in a process of its own",
+    ),
+    Source(
+        "syscalls",
+        (_C + "syscalls.bpf:BpfTracer",),
+        (Syscalls,),
+        every=1.0,
+        deadline=10.0,
+        price="light",
+        asked=True,
+        duty=(1.0, 10.0),
+        about="a BPF program at the begin and end of every system call, else trace events, else perf stat",
     ),
 )
 
@@ -382,6 +427,76 @@ VIEWS: tuple[View, ...] = (
         ("environment", "access"),
         command="go version -m /proc/{pid}/exe; tr '\\0' '\\n' </proc/{pid}/environ",
         short="Env",
+    ),
+    View(
+        "profile",
+        "Profile",
+        "P",
+        "where the time goes: CPU samples as a flame graph, by goroutine creator or label; all goroutines by the clock",
+        (CpuProfile, WallProfile),
+        ("profile", "wall"),
+        table=CpuProfile,
+        columns=(
+            Column("flat_share", "FLAT", "share", 7),
+            Column("cum_share", "CUM", "share", 7),
+            Column("own_share", "OWN", "share", 7),
+            Column("frame_kind", "CODE", "text", 7),
+            Column("function", "FUNCTION"),
+            Column("caller", "CALLED BY", "text", 24),
+            Column("creator", "CREATED BY", "text", 28, wide=True),
+        ),
+        command="perf record -e cpu-clock -F 99 -g -p {pid} -- sleep 5; perf report",
+        facts=True,
+    ),
+    View(
+        "syscalls",
+        "Syscalls",
+        "Y",
+        "every system call, counted and timed in the kernel: rate, latency, errors; by thread, goroutine, file, peer",
+        (Syscalls,),
+        ("syscalls",),
+        table=Syscalls,
+        columns=(
+            Column("call", "CALL", "text", 13),
+            Column("rate", "RATE", "rate", 8),
+            Column("share", "SHARE", "share", 5),
+            Column("p50", "P50", "seconds", 6),
+            Column("p99", "P99", "seconds", 6),
+            Column("longest", "LONGEST", "seconds", 7),
+            Column("byte_rate", "BYTES", "byterate", 8),
+            Column("errors", "FAILED", "count", 8, wide=True),
+            Column("errnos", "ERRORS"),
+        ),
+        price="light",
+        command="strace -c -f -p {pid}   (which stops every call; perf trace -s -p {pid} too)",
+        facts=True,
+    ),
+    View(
+        "http",
+        "HTTP",
+        "H",
+        "requests in and out: routes, statuses, how long they take, what is in flight; without instrumentation",
+        (Http,),
+        ("http", "http_uprobes"),
+        table=Http,
+        columns=(
+            Column("direction", "DIR", "text", 3),
+            Column("method", "METHOD", "text", 7),
+            Column("route", "ROUTE"),
+            Column("peer", "PEER", "text", 20, wide=True),
+            Column("rate", "RATE", "rate", 7),
+            Column("error_share", "5XX", "share", 5),
+            Column("client_error_share", "4XX", "share", 5),
+            Column("p50", "P50", "seconds", 6),
+            Column("p99", "P99", "seconds", 6),
+            Column("longest", "MAX", "seconds", 6),
+            Column("in_flight", "FLIGHT", "count", 6),
+            Column("count", "COUNT", "count", 10, wide=True),
+            Column("statuses", "STATUSES", "text", 28, wide=True),
+        ),
+        price="light",
+        command="curl -s localhost:6060/metrics | grep http_request",
+        facts=True,
     ),
 )
 
