@@ -36,9 +36,9 @@ class Map:
         self.key_size: int = self._lib.bpf_map__key_size(pointer)
         self.entries: int = self._lib.bpf_map__max_entries(pointer)
         self.declared_size: int = self._lib.bpf_map__value_size(pointer)
-        per_cpu = self._lib.bpf_map__type(pointer) in PER_CPU
-        self.cpus: int = cpus() if per_cpu else 1
-        self.value_size: int = (self.declared_size + 7) // 8 * 8 if per_cpu else self.declared_size
+        self.per_cpu: bool = self._lib.bpf_map__type(pointer) in PER_CPU
+        self.cpus: int = cpus() if self.per_cpu else 1
+        self.value_size: int = (self.declared_size + 7) // 8 * 8 if self.per_cpu else self.declared_size
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value, or in per-CPU maps all of them one after the other; None when the key is not there."""
@@ -53,7 +53,7 @@ class Map:
     def update(self, key: bytes, value: bytes, *, flags: int = 0) -> None:
         """Set a value; per-CPU maps take one for all CPUs, or all of them one after the other."""
         self._fits(key)
-        if self.cpus > 1 and len(value) == self.declared_size:
+        if self.per_cpu and len(value) == self.declared_size:
             value = value.ljust(self.value_size, b"\0") * self.cpus
         if len(value) != self.value_size * self.cpus:
             raise ValueError(f"a value of BPF map {self.name} has {self.value_size} bytes, {len(value)} were given")
@@ -84,7 +84,7 @@ class Map:
         count = len(keys) // self.key_size
         cells = np.frombuffer(values, np.uint8).reshape(count, self.cpus, self.value_size)
         typed = np.ascontiguousarray(cells[:, :, : kind.itemsize]).view(kind).reshape(count, self.cpus)
-        return np.frombuffer(keys, key), typed if self.cpus > 1 else typed.reshape(count)
+        return np.frombuffer(keys, key), typed if self.per_cpu else typed.reshape(count)
 
     def _read(self, *, take: bool) -> tuple[bytes, bytes]:
         """All keys, all values; at most as many as the map can hold, also while it is written to."""

@@ -91,10 +91,14 @@ class Object:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Detach and free everything; may be called twice."""
+    def detach(self) -> None:
+        """Take all its programs off, the last attached first; they stay loaded."""
         while self._links:
             self._links.pop().close()
+
+    def close(self) -> None:
+        """Detach and free everything; may be called twice."""
+        self.detach()
         while self._rings:
             self._rings.pop().close()
         if self._object is not None:

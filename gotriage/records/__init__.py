@@ -16,6 +16,7 @@ from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
+from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import Event, GoServices, TargetState
 from gotriage.records.tracing import Traces
 
@@ -49,6 +50,7 @@ AnyRecord = (
     | GoBuild
     | CpuStacks
     | Traces
+    | Syscalls
     | CpuProfile
     | WallProfile
     | Http
