@@ -164,9 +164,10 @@ def key_of(route: np.void, sample: bytes) -> Key:
     """The row that a route of the kernel's counts in."""
     kind, op = int(route["kind"]), int(route["op"])
     direction, call = KINDS.get(kind, ("in", "http"))
-    text = text_of(route["text"])
     if kind == gohttp.QUERY:
-        return Key(direction, call, method=gohttp.SQL_WORDS.get(op, ""), route=statement(text))
+        lines = bytes(route["text"]).split()
+        return Key(direction, call, method=gohttp.SQL_WORDS.get(op, ""), route=statement(text_of(b" ".join(lines))))
+    text = text_of(route["text"])
     if kind == gohttp.HANDSHAKE:
         return Key("in" if op == gohttp.TLS_SERVER else "out", call, method="handshake")
     if call == "grpc":
@@ -181,11 +182,12 @@ def key_of(route: np.void, sample: bytes) -> Key:
 
 _QUOTED = re.compile(r"'[?']*'?")
 _MASKED = re.compile(r"\?+")
-_NAME = re.compile(r'"(?![A-Za-z_][A-Za-z0-9_]*")[^"]*"?')
+_DOUBLE = re.compile(r'"([^"]*)"?')
 _LIST = re.compile(r"\(\s*(?:\?|\$[0-9]+)(?:\s*,\s*(?:\?|\$[0-9]+))+\s*\)")
 
 
 def statement(text: str) -> str:
     """A query whose values the kernel has masked, in its shortest form; of double quotes only names stay."""
-    text = _MASKED.sub("?", _NAME.sub("?", _QUOTED.sub("?", text)))
+    text = _DOUBLE.sub(lambda match: match[0] if match[1].isidentifier() else "?", _QUOTED.sub("?", text))
+    text = _MASKED.sub("?", text)
     return " ".join(_LIST.sub("(?, ...)", text).split())
