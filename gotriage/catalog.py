@@ -495,7 +495,7 @@ VIEWS: tuple[View, ...] = (
             Column("statuses", "STATUSES", "text", 28, wide=True),
         ),
         price="light",
-        command="curl -s localhost:6060/metrics | grep http_request",
+        command="tcpdump -i any -A -s 200 tcp | grep -aE '(GET|POST|PUT|PATCH|DELETE|HEAD) /|HTTP/1'",
         facts=True,
     ),
 )

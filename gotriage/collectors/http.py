@@ -6,15 +6,15 @@ The better way is at the two tracepoints of socket reads and writes, which only 
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import numpy as np
 
 from gotriage import probes
 from gotriage.collectors import Meter, Unavailable
 from gotriage.errors import GotriageError, NotPermitted
-from gotriage.host import btf, clock
+from gotriage.goruntime import client
+from gotriage.host import btf, clock, kerneltasks
 from gotriage.host.libbpf import Object
 from gotriage.probes import http, httpconns
 from gotriage.probes.tallies import Now, Tallies, Tally
@@ -22,18 +22,19 @@ from gotriage.records.http import NO_ANSWER, Http
 from gotriage.records.tracing import Price
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from gotriage.goruntime.tls import Places
     from gotriage.host import Host
     from gotriage.host.libbpf import Link, Ring
     from gotriage.probes.tallies import Key
     from gotriage.records import Record
     from gotriage.target.model import Target
 
-INITIAL_NAMESPACE: Final = 0xEFFFFFFC
-"""PROC_PID_INIT_INO of the kernel: the PID namespace whose numbers programs in the kernel see by themselves."""
+PLACES_DEADLINE: Final = 10.0
+"""Seconds that the reader of the target's Go runtime may take."""
 AT_SOCKETS: Final = 0.4e-6
 AT_ALL_CALLS: Final = 0.4e-6
 """Seconds of the target's CPU each time that data is read or written (bench/http.py)."""
@@ -64,7 +65,9 @@ class SocketTracer:
         self._object: Object | None = None
         self._ring: Ring | None = None
         self._links: list[Link] = []
-        self._pids: frozenset[int] = frozenset()
+        self._followed: tuple[int, ...] = ()
+        self._pids: dict[int, int] = {}
+        self._places_known = False
         self._era, self._look = 0, 1
         self._attached, self._since = 0.0, 0.0
         self._hits, self._lost = 0, 0
@@ -89,27 +92,39 @@ class SocketTracer:
     def start(self, options: Mapping[str, str]) -> None:
         """Load it and attach it."""
         self.check()
-        constants: dict[str, int | bytes] = dict(self._namespace())
-        self._object = Object(probes.object_bytes("http"), "http", constants=constants, programs=self.programs)
+        self._object = Object(probes.object_bytes("http"), "http", programs=self.programs)
         self._ring = self._object.ring("slowest")
         self._follow(self._object)
         self.attach()
 
-    def _namespace(self) -> Iterator[tuple[str, int]]:
-        """Which PID namespace our numbers are of."""
-        stat = os.stat(self._host.proc.path("self", "ns", "pid"))
-        if stat.st_ino != INITIAL_NAMESPACE:
-            yield "ns_dev", stat.st_dev
-            yield "ns_ino", stat.st_ino
-
     def _follow(self, loaded: Object) -> None:
-        """The processes of the target, as they are now."""
-        targets, now = loaded.map("targets"), frozenset(self._target.pids[:MOST_PROCESSES])
-        for pid in self._pids - now:
-            targets.delete(pid.to_bytes(4, "little"))
-        for pid in now - self._pids:
-            targets.update(pid.to_bytes(4, "little"), b"\1")
-        self._pids = now
+        """The processes of the target, as they are now; `_pids`: ours by the kernel's numbers."""
+        wanted = self._target.pids[:MOST_PROCESSES]
+        if wanted == self._followed:
+            return
+        self._followed = wanted
+        before, self._pids = self._pids, kernel_numbers(wanted)
+        targets = loaded.map("targets")
+        for number in before.keys() - self._pids.keys():
+            targets.delete(number.to_bytes(4, "little"))
+        for number in self._pids.keys() - before.keys():
+            targets.update(number.to_bytes(4, "little"), b"\1")
+        loaded.set("only", next(iter(self._pids)) if len(self._pids) == 1 else 0)
+
+    def _find_places(self, loaded: Object) -> None:
+        """Where the target's threads keep their goroutine; without that, calls are known by thread only."""
+        self._places_known, pid = True, self._target.pid
+        if pid is None:
+            return
+        try:
+            threads = kerneltasks.tasks(probes.object_bytes("tasks"), pid)
+            with client.Reader(pid) as reader:
+                bases = {one.own_tid: one.base for one in threads}
+                places = cast("Places", reader.call("places", PLACES_DEADLINE, bases=bases))
+        except (GotriageError, OSError):
+            return
+        for name, value in (("tls", places.tls), ("goid", places.goid), ("m", places.m), ("curg", places.curg)):
+            loaded.set(f"go_{name}", value)
 
     def attach(self) -> None:
         """Go on; what was in flight at the last end is forgotten."""
@@ -177,12 +192,14 @@ class SocketTracer:
         for inode in asked[gone]["inode"]:
             loaded.map("conns").delete(int(inode).to_bytes(8, "little"))
         events = [np.frombuffer(event, http.CONN)[0] for event in ring.consume(MOST_EVENTS)]
-        slow = [httpconns.call_of(event, self._names, now, ended=True) for event in events]
+        slow = [httpconns.call_of(event, self._names, now, self._pids, ended=True) for event in events]
         self._tallies.look(found, slow, attached)
         yield self._record(loaded, conns, asked[~gone], now)
         self._look += 1
         self._control(loaded)
         self._follow(loaded)
+        if not self._places_known:
+            self._find_places(loaded)
 
     def _connections(self, loaded: Object) -> NDArray[Any]:
         """All that moved data since the last attachment."""
@@ -208,7 +225,8 @@ class SocketTracer:
         for number, (inode, conn) in enumerate(asked[: httpconns.MOST_NAMED]):
             if now.age(int(conn["began"])) < GONE_AFTER:
                 break
-            result[number] = not self._is_open(int(conn["tgid"]), int(conn["fd"]), int(inode))
+            pid = self._pids.get(int(conn["tgid"]))
+            result[number] = pid is None or not self._is_open(pid, int(conn["fd"]), int(inode))
         return result
 
     def _is_open(self, pid: int, fd: int, inode: int) -> bool:
@@ -234,7 +252,7 @@ class SocketTracer:
             errors=errors,
             client_errors=client_errors,
             in_flight=tuple(
-                httpconns.call_of(row, self._names, now, ended=False)
+                httpconns.call_of(row, self._names, now, self._pids, ended=False)
                 for row in asked[: httpconns.MOST_IN_FLIGHT]["conn"]
             ),
             in_flight_count=len(asked),
@@ -247,6 +265,14 @@ class SocketTracer:
             slow_lost=self._counter(loaded, http.SLOW_LOST),
             kinds=("http in", "http out"),
         )
+
+
+def kernel_numbers(pids: Sequence[int]) -> dict[int, int]:
+    """The kernel's numbers of processes, and ours."""
+    if kerneltasks.outermost():
+        return {pid: pid for pid in pids}
+    listed = ((pid, kerneltasks.tasks(probes.object_bytes("tasks"), pid)) for pid in pids)
+    return {threads[0].kernel_tgid: pid for pid, threads in listed if threads}
 
 
 class CallTracer(SocketTracer):

@@ -11,6 +11,7 @@
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
+#define GO_PLACES
 #include "goroutine.h"
 
 #if defined(__TARGET_ARCH_x86)
@@ -138,8 +139,7 @@ struct control {
 enum { HITS, LOST, SLOW_LOST, UNMATCHED, COUNTERS };
 enum { CLASSES = 6 };
 
-const volatile __u32 only = 0;	/* the one process of the target; 0: those in `targets` */
-const volatile __u64 ns_dev = 0, ns_ino = 0;	/* the PID namespace that those numbers are of; 0: the initial one */
+__u32 only = 0;	/* the one process of the target, by the kernel's number; 0: those in `targets` */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -236,14 +236,6 @@ static __always_inline bool ours(struct moved *at)
 
 	at->tgid = both >> 32;
 	at->tid = both;
-	if (ns_ino) {
-		struct bpf_pidns_info inside = {};
-
-		if (bpf_get_ns_current_pid_tgid(ns_dev, ns_ino, &inside, sizeof(inside)))
-			return false;
-		at->tgid = inside.tgid;
-		at->tid = inside.pid;
-	}
 	if (only)
 		return at->tgid == only;
 	return bpf_map_lookup_elem(&targets, &at->tgid) != NULL;

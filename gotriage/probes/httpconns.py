@@ -13,7 +13,7 @@ from gotriage.records.http import NO_ANSWER, SLOTS, HttpCall, HttpPeer, HttpUnse
 from gotriage.records.routes import route_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -153,9 +153,10 @@ def flying(asked: NDArray[Any], names: Names, now: Now) -> dict[Key, Flying]:
     return found
 
 
-def call_of(conn: np.void, names: Names, now: Now, *, ended: bool) -> HttpCall:
-    """One call, in flight or ended."""
-    key = names.of(conn)
+def call_of(conn: np.void, names: Names, now: Now, pids: Mapping[int, int], *, ended: bool) -> HttpCall:
+    """One call, in flight or ended; `pids`: our numbers of processes by the kernel's."""
+    key, tgid = names.of(conn), int(conn["tgid"])
+    same = pids.get(tgid) == tgid
     return HttpCall(
         direction=key.direction,
         protocol=key.protocol,
@@ -166,8 +167,8 @@ def call_of(conn: np.void, names: Names, now: Now, *, ended: bool) -> HttpCall:
         status=status_text(int(conn["status"])) if ended else "",
         began=now.at(int(conn["began"])),
         seconds=round(int(conn["took"]) / 1e9, 7) if ended else now.age(int(conn["began"])),
-        pid=int(conn["tgid"]),
-        thread=int(conn["tid"]),
+        pid=pids.get(tgid),
+        thread=int(conn["tid"]) if same else None,
         goroutine=int(conn["goid"]) or None,
         fd=int(conn["fd"]),
         remote=address_of(int(conn["family"]), conn["address"].tobytes(), int(conn["remote"])),

@@ -89,6 +89,16 @@ class HttpRoute(Row, frozen=True, kw_only=True):
         """What names a route from one record to the next."""
         return self.direction, self.call, self.protocol, self.method, self.route, self.peer
 
+    @property
+    def error_share(self) -> float | None:
+        """The part of the recent calls with 5xx or without a good end; None without any."""
+        return self.recent_errors / self.recent if self.recent else None
+
+    @property
+    def client_error_share(self) -> float | None:
+        """The part of the recent calls with 4xx; None without any."""
+        return self.recent_client_errors / self.recent if self.recent else None
+
 
 class HttpCall(Row, frozen=True, kw_only=True):
     """One call: in flight, or among the slowest just now.

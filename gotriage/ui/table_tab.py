@@ -62,6 +62,11 @@ class TableTab(Tab):
 
     # -- for a view to override
 
+    def latest(self) -> Record | None:
+        """The record to show."""
+        assert self.view.table is not None
+        return self.front.session.latest(self.view.table)
+
     def rows(self, record: Record) -> Sequence[object]:
         """The rows to show of the view's record."""
         rows: Sequence[object] = record.rows  # type: ignore[attr-defined]  # a table record names its rows so
@@ -111,8 +116,7 @@ class TableTab(Tab):
 
     def pull(self) -> None:
         """Read the session at its cursor."""
-        assert self.view.table is not None
-        self.record = self.front.session.latest(self.view.table)
+        self.record = self.latest()
         rows = self.rows(self.record) if self.record is not None else ()
         nothing = not rows
         if nothing != self.has_class("-nothing"):

@@ -38,6 +38,7 @@ OWN_TABS = {
     "files": "gotriage.ui.tabs.files:FilesTab",
     "libraries": "gotriage.ui.tabs.libraries:LibrariesTab",
     "environment": "gotriage.ui.tabs.environment:EnvironmentTab",
+    "http": "gotriage.ui.tabs.http:HttpTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
