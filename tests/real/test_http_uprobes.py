@@ -10,11 +10,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from gotriage.collectors import Unavailable
 from gotriage.collectors.http_uprobes import HttpUprobes
-from gotriage.host import Host
+from gotriage.errors import UsageError
+from gotriage.host import Host, uprobes
 from gotriage.records.target import TargetSpec
 from gotriage.target.model import Process, Target
 
+from tests.lab.golayout import dwarf
 from tests.lab.process import wait_until
 from tests.lab.toolchain import NEWEST, QUICK, VERSIONS, build
 
@@ -76,7 +79,17 @@ def test_everything_is_counted_as_the_client_counts(service, version, cgo, flags
     plain, secure = addresses(running)
     with traced(running.pid) as tracer:
         for url in (f"http://{plain}", f"https://{secure}"):
-            for path in ("/", "/item/42", "/status/503", "/recovered", "/sql", "/out", "/nowhere", "/panic"):
+            for path in (
+                "/",
+                "/item/42",
+                "/status/503",
+                "/recovered",
+                "/sql",
+                "/prepared",
+                "/out",
+                "/nowhere",
+                "/panic",
+            ):
                 protocol = "HTTP/1.1" if url.startswith("http:") else "HTTP/2.0"
                 status = {"/status/503": 503, "/recovered": 500}.get(path, 200)
                 got = ask(url + path)
@@ -106,6 +119,15 @@ def test_everything_is_counted_as_the_client_counts(service, version, cgo, flags
     assert found["out", "sql", "", "exec", "INSERT INTO orders VALUES (?, ...)"] == {"OK": 2 * TIMES}
     assert found["out", "sql", "", "query", "SELECT name FROM orders WHERE id = ? AND name <> ?"] == {"OK": 2 * TIMES}
     assert found["out", "sql", "", "exec", "BROKEN"] == {"failed": 2 * TIMES}
+    prepared = "SELECT name FROM orders WHERE id = $1 AND kind = ?"
+    for method, statement in (
+        ("begin", ""),
+        ("query", prepared),
+        ("exec", prepared),
+        ("exec", "DELETE FROM orders WHERE id = ?"),
+        ("commit", ""),
+    ):
+        assert found["out", "sql", "", method, statement] == {"OK": 2 * TIMES}
     assert found["in", "tls", "", "handshake", ""]["OK"] >= 9
     assert last[0].lost == 0
     assert "grpc in" in last[0].absent
@@ -180,7 +202,7 @@ def test_nothing_is_left_when_the_tracer_is_killed(service):
         try:
             offsets = list(map(int, holder.stdout.readline().split()))
             before = code_at(running.pid, offsets)
-            with subprocess.Popen([build("web"), "-get", f"http://{plain}/sql", "-seconds=2", "-workers=8"]) as load:
+            with subprocess.Popen([build("web"), "-get", f"http://{plain}/sql", "-seconds=1", "-workers=8"]) as load:
                 time.sleep(0.5)
                 holder.kill()
                 holder.wait()
@@ -193,9 +215,6 @@ def test_nothing_is_left_when_the_tracer_is_killed(service):
 
 
 def test_a_program_without_any_of_it_and_another_process_of_the_same_file(service):
-    from gotriage.collectors import Unavailable
-    from gotriage.errors import UsageError
-
     first, second = service("web"), service("web")
     target = target_of(first.pid)
     with closing(HttpUprobes(target.host, target)) as tracer:
@@ -208,3 +227,31 @@ def test_a_program_without_any_of_it_and_another_process_of_the_same_file(servic
         tracer.start({"probes": "grpc"})
     with closing(HttpUprobes(target.host, target)) as tracer, pytest.raises(UsageError, match="no probes 'disk'"):
         tracer.start({"probes": "disk"})
+
+
+FIELDS = {
+    "net/http.Request": {"Method": 0, "URL": 16, "ProtoMajor": 40},
+    "net/url.URL": {"Host": 40, "Path": 56},
+    "net/http.Response": {"StatusCode": 16, "ProtoMajor": 40},
+    "database/sql.Stmt": {"query": 8},
+}
+"""What gohttp.bpf.c reads of them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_fields_lie_where_they_are_read(version):
+    structs = dwarf.read(build("web", version), set(FIELDS), set()).structs
+    for name, fields in FIELDS.items():
+        assert {field: structs[name][1][field][0] for field in fields} == fields
+
+
+def test_before_linux_6_10_each_place_is_a_perf_event(service, monkeypatch):
+    monkeypatch.setattr(uprobes, "AT_ONCE", (99, 0))
+    running = service("web")
+    plain, _ = addresses(running)
+    with traced(running.pid, probes="server") as tracer:
+        offsets = [offset for offset, _ in tracer._plan.places]
+        ask(f"http://{plain}/")
+        assert rows(look(tracer)) == {("in", "http", "HTTP/1", "GET", "/"): {"200": TIMES}}
+    assert 0xCC not in code_at(running.pid, offsets)

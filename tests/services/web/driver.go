@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// A database that answers every query with no rows, and "BROKEN" with an error.
+// A database that answers every query with no rows, and "BROKEN" with an error; transactions do nothing.
 type fake struct{}
 
 func init() { sql.Register("fake", fake{}) }
@@ -17,9 +17,21 @@ func (fake) Open(string) (driver.Conn, error) { return conn{}, nil }
 
 type conn struct{}
 
-func (conn) Prepare(string) (driver.Stmt, error) { return nil, errors.New("not prepared") }
-func (conn) Close() error                        { return nil }
-func (conn) Begin() (driver.Tx, error)           { return nil, errors.New("no transactions") }
+func (conn) Prepare(query string) (driver.Stmt, error) { return statement(query), nil }
+func (conn) Close() error                              { return nil }
+func (conn) Begin() (driver.Tx, error)                 { return transaction{}, nil }
+
+type transaction struct{}
+
+func (transaction) Commit() error   { return nil }
+func (transaction) Rollback() error { return nil }
+
+type statement string
+
+func (statement) Close() error                               { return nil }
+func (statement) NumInput() int                              { return -1 }
+func (statement) Exec([]driver.Value) (driver.Result, error) { return driver.RowsAffected(1), nil }
+func (statement) Query([]driver.Value) (driver.Rows, error)  { return rows{}, nil }
 
 func (conn) ExecContext(_ context.Context, query string, _ []driver.NamedValue) (driver.Result, error) {
 	if query == "BROKEN" {
@@ -28,7 +40,9 @@ func (conn) ExecContext(_ context.Context, query string, _ []driver.NamedValue) 
 	return driver.RowsAffected(1), nil
 }
 
-func (conn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) { return rows{}, nil }
+func (conn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+	return rows{}, nil
+}
 
 type rows struct{}
 

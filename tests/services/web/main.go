@@ -80,7 +80,34 @@ func routes(base string) http.Handler {
 		}
 	})
 	mux.HandleFunc("/sql", func(w http.ResponseWriter, r *http.Request) { asked(db, r.Context(), w) })
+	mux.HandleFunc("/prepared", func(w http.ResponseWriter, r *http.Request) { must(prepared(db, r.Context())) })
 	return mux
+}
+
+func prepared(db *sql.DB, ctx context.Context) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	statement, err := tx.PrepareContext(ctx, "SELECT name FROM orders WHERE id = $1 AND kind = 'x7'")
+	if err != nil {
+		return err
+	}
+	rows, err := statement.QueryContext(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	if _, err := statement.ExecContext(ctx, 2); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM orders WHERE id = 2"); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 func asked(db *sql.DB, ctx context.Context, w http.ResponseWriter) {
