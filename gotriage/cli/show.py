@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gotriage import catalog
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from gotriage.records import Record
     from gotriage.session.store import Session
+
+OWN_TEXT = {"syscalls": "gotriage.render.syscalls:lines"}
+"""Views whose facts read better otherwise than field by field; they follow the table."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,8 +39,12 @@ def run(arguments: argparse.Namespace) -> int:
         from gotriage.cli import show_go
 
         return show_go.run(arguments, view)
+    if view.id == "profile":
+        from gotriage.cli import show_profile
+
+        return show_profile.run(arguments, view)
     if any(getattr(arguments, name, None) for name in ("group", "export", "output", "against")):
-        raise UsageError("--group, --export, --against and -o go with show goroutines")
+        raise UsageError("--group goes with show goroutines; --export, --against and -o with that and show profile")
 
     def print_view(session: Session) -> int:
         for line in _json(session, view) if arguments.json else _text(session, view):
@@ -86,6 +94,13 @@ def _json(session: Session, view: catalog.View) -> Iterator[str]:
 
 def _text(session: Session, view: catalog.View) -> Iterator[str]:
     width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
+    if view.id in OWN_TEXT and view.table is not None:
+        yield from text.table(list(_rows(session, view)), view.columns, width)
+        yield ""
+        module, _, name = OWN_TEXT[view.id].partition(":")
+        yield from getattr(import_module(module), name)(session, width)
+        yield from _gaps(session, view)
+        return
     for record in _records(session, view):
         page = list(text.page(record, without=("rows",)))
         if type(record) is not view.table or len(page) > 1:

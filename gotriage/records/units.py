@@ -55,6 +55,16 @@ def seconds(value: float | None) -> str:
     return f"{sign}{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def latency(value: float | None) -> str:
+    """A short duration, with two digits where one would say too little: 2.3e-7 -> "230ns", 0.0000015 -> "1.5µs"."""
+    if value is None or not 0 < value < 0.01:
+        return seconds(value)
+    if value < 1e-6:
+        return f"{value * 1e9:.0f}ns"
+    number, unit = (value * 1e6, "µs") if value < 1e-3 else (value * 1e3, "ms")
+    return f"{number:.1f}{unit}" if number < 10 else f"{number:.0f}{unit}"
+
+
 def share(value: float | None) -> str:
     """A share 0..1 in percent: 0.314 -> "31 %"; below ten percent with one digit."""
     if value is None:

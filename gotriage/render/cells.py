@@ -22,6 +22,7 @@ _READERS: dict[str, Callable[[Any], str]] = {
     "count": units.count,
     "bytes": units.size,
     "seconds": units.seconds,
+    "latency": units.latency,
     "share": units.share,
     "cores": units.cores,
     "rate": units.rate,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Unit = Literal[
-    "text", "count", "bytes", "seconds", "share", "cores", "rate", "byterate", "time", "flag", "value", "log"
+    "text", "count", "bytes", "seconds", "latency", "share", "cores", "rate", "byterate", "time", "flag", "value", "log"
 ]
 
 
