@@ -134,6 +134,7 @@ class Traced(Tab):
 class TraceTab(Traced, TableTab):
     """A table over a source that runs on request."""
 
+    DEFAULT_CSS = TableTab.DEFAULT_CSS.replace("TableTab", "TraceTab")  # styles are inherited from the first base only
     hints: ClassVar[Sequence[Hint]] = (("⏎", "open"), ("&", "filter"), ("o", "sort"))
 
     @property
