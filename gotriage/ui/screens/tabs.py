@@ -39,6 +39,7 @@ OWN_TABS = {
     "libraries": "gotriage.ui.tabs.libraries:LibrariesTab",
     "environment": "gotriage.ui.tabs.environment:EnvironmentTab",
     "http": "gotriage.ui.tabs.http:HttpTab",
+    "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
