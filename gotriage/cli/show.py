@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.session.store import Session
 
-OWN_TEXT = {"syscalls": "gotriage.render.syscalls:lines"}
+OWN_TEXT = {"syscalls": "gotriage.render.syscalls:lines", "http": "gotriage.render.http:lines"}
 """Views whose facts read better otherwise than field by field; they follow the table."""
 
 

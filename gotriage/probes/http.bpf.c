@@ -638,16 +638,20 @@ static __always_inline void maybe_answer(struct conn *conn, struct moved *at)
 	answered(conn, at, status);
 }
 
-/* Nothing is asked that this could answer: more requests came at once than were seen, or it is a body. */
+/* Nothing is asked that this could answer. Where it begins like an answer, the request came before the start, or several
+ * came at once, of which the first was seen; or it is a body that looks like one.
+ */
 static __always_inline void unasked(struct conn *conn, struct moved *at)
 {
-	if (conn->kind == UNKNOWN && at->bytes >= STATUS_LINE) {
-		conn->said = 0;
-		if (status_of(conn, at) > 0) { /* the request came before the start */
-			conn->kind = HTTP1;
-			conn->role = at->sent ? SERVER : CLIENT;
-			count(UNMATCHED);
-		}
+	if (at->bytes < STATUS_LINE)
+		return;
+	conn->said = 0;
+	if (status_of(conn, at) <= 0)
+		return;
+	count(UNMATCHED);
+	if (conn->kind == UNKNOWN) {
+		conn->kind = HTTP1;
+		conn->role = at->sent ? SERVER : CLIENT;
 	}
 }
 
@@ -695,12 +699,13 @@ static __always_inline int look(struct moved *at, struct sock *sock)
 	}
 	if (at->bytes <= 0)
 		return 0;
-	if (conn->role != EITHER && at->sent != (conn->role == CLIENT))
+	if (conn->role == CLIENT && !at->sent)
 		return 0; /* more of an answer */
 	at->buffer = buffer_of(at->regs, number, at->sent);
 	if (!at->buffer)
 		return 0;
-	unasked(conn, at);
+	if (conn->kind == UNKNOWN || at->sent == (conn->role == SERVER))
+		unasked(conn, at);
 	if (conn->role == EITHER || at->sent == (conn->role == CLIENT))
 		maybe_request(conn, at);
 	return 0;

@@ -219,8 +219,8 @@ class Tallies:
             recent=recent_count,
             recent_errors=recent_errors,
             recent_client_errors=recent_clients,
-            p50=_rounded(quantile(slots, 0.5)),
-            p99=_rounded(quantile(slots, 0.99)),
+            p50=_quantile(slots, 0.5, recent.longest),
+            p99=_quantile(slots, 0.99, recent.longest),
             longest=_rounded(recent.longest or None),
             in_flight=flying.number,
             oldest=_rounded(flying.oldest) if flying.number else None,
@@ -229,6 +229,12 @@ class Tallies:
 
 def _slowness(call: HttpCall) -> float:
     return -(call.seconds or 0.0)
+
+
+def _quantile(slots: list[int], share: float, longest: float) -> float | None:
+    """Read off the histogram; never more than what was the longest."""
+    value = quantile(slots, share)
+    return _rounded(min(value, longest) if value is not None and longest > 0 else value)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gotriage.records.http import Http, HttpCall, HttpRoute, is_client_error, is_error, slot_start
 from gotriage.render import units
+from gotriage.render.text import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gotriage.records.http import Direction, HttpUnseen
+    from gotriage.records.http import HttpUnseen
+    from gotriage.session.store import Session
 
 MOST_LISTED: Final = 10
 SPANS: Final = {
@@ -149,8 +151,11 @@ def call_line(call: HttpCall) -> str:
     return "  ".join([*(word for word in words if word), who(call)])
 
 
-def summary_lines(record: Http) -> Iterator[str]:
-    """What stands above the table in plain text."""
+def lines(session: Session, width: int | None = None) -> Iterator[str]:
+    """What `show http` prints below its table: the sum, what is not seen, the slowest, what is in flight."""
+    record = session.latest(Http)
+    if record is None:
+        return
     yield "  ".join(part.text for part in headline(record)) or "no request seen"
     if record.note:
         yield f"  {record.note}"
@@ -158,18 +163,10 @@ def summary_lines(record: Http) -> Iterator[str]:
         yield f"  not read: {unseen_words(record.unseen)}"
     for text in losses(record):
         yield f"  {text}"
-
-
-def detail_lines(record: Http) -> Iterator[str]:
-    """What stands below it: the slowest, and the oldest in flight."""
     for title, calls in (("slowest just now", record.slowest), ("in flight", record.in_flight)):
         if calls:
             yield ""
             yield title
-            for call in calls[:MOST_LISTED]:
-                yield f"  {call_line(call)}"
-
-
-def directions(record: Http) -> tuple[Direction, ...]:
-    """The directions that there are rows of."""
-    return tuple(side for side in ("in", "out") if any(row.direction == side for row in record.rows))
+        for call in calls[:MOST_LISTED]:
+            line = f"  {call_line(call)}"
+            yield line if width is None else fit(line, width).rstrip()

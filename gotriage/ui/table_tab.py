@@ -55,7 +55,7 @@ class TableTab(Tab):
         self.table = BigTable(columns, key=self.key, role=self.role, text=self.text, spare=self.spare, least=self.least)
         self._nothing = Page(self._nothing_page, id="nothing")
         self._summary = OneLine(self._summary_line)
-        self._note = OneLine(lambda width: note(self.front, self.view.sources, width))
+        self._note = OneLine(self.note_line)
         self._summary.add_class("summary")
         self._note.add_class("note")
         self.record: Record | None = None
@@ -92,6 +92,10 @@ class TableTab(Tab):
         """The page about a row."""
         return row_page(row, self.view.columns, width, self.text)
 
+    def note_line(self, width: int) -> Spans:
+        """The line below: what lacks; () for none."""
+        return note(self.front, self.view.sources, width)
+
     def name_of(self, row: object) -> str:
         """A short name of a row, for the breadcrumb."""
         return self.text(row, self.view.columns[0])
@@ -122,7 +126,7 @@ class TableTab(Tab):
         if nothing != self.has_class("-nothing"):
             self.set_class(nothing, "-nothing")
             self.call_after_refresh(self.take_focus)
-        self.set_class(bool(note(self.front, self.view.sources, 80)) and not nothing, "-note")
+        self.set_class(bool(self.note_line(80)) and not nothing, "-note")
         self.table.show(rows)
         if nothing:
             self._nothing.compose_again()

@@ -11,7 +11,7 @@ from gotriage.render import http
 from gotriage.render.cells import cell
 from gotriage.ui.http_pages import opened, route_page
 from gotriage.ui.screens.drill import DrillScreen
-from gotriage.ui.spans import PageLine, wrap
+from gotriage.ui.spans import PageLine, spread, wrap
 from gotriage.ui.trace_tab import TraceTab
 from gotriage.ui.traces import trace_of
 
@@ -86,16 +86,24 @@ class HttpTab(TraceTab):
         return record.rows
 
     def summary(self, record: Record, width: int) -> Spans:  # noqa: ARG002  # cut by the line itself
-        """Rates, failures, the slowest, what is in flight; and what is not read."""
+        """Rates, failures, the slowest, what is in flight."""
         assert isinstance(record, Http)
         spans: list[Span] = []
         for part in http.headline(record):
             spans += [(part.text, part.role), ("  ", "")]
-        for text in http.losses(record):
-            spans += [(text, "warning"), ("  ", "")]
-        if record.unseen:
-            spans.append((f"not read: {http.unseen_words(record.unseen)}", "info"))
+        if record.lost:
+            spans.append((f"{record.lost:,} not counted", "warning"))
         return tuple(spans)
+
+    def note_line(self, width: int) -> Spans:
+        """What is not read, and how to; then gaps."""
+        gaps = super().note_line(width)
+        if gaps or not isinstance(self.record, Http) or not self.record.unseen:
+            return gaps
+        unseen = self.record.unseen
+        inside = self._live and not self._inside and any(row.why in INSIDE for row in unseen)
+        key: tuple[Span, ...] = (("v", "key"), (" looks inside ", "dim")) if inside else ()
+        return spread(((" not read: ", "dim"), (http.unseen_words(unseen), "info")), key, width)
 
     def key(self, row: object) -> Hashable:
         """A route of a direction and peer."""
