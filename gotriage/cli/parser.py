@@ -129,10 +129,13 @@ def _add_reading_commands(commands: _Commands[Parser]) -> None:
     show.add_argument("--group", action="store_true", help="goroutines: one entry a distinct stack")
     show.add_argument(
         "--export",
-        choices=("debug2", "pprof", "folded"),
-        help="goroutines: as Go's own text, as a profile for go tool pprof, as folded stacks",
+        choices=("debug2", "pprof", "folded", "speedscope"),
+        help="goroutines as Go's own text (debug2); they and profiles for go tool pprof, as folded stacks;"
+        " profiles for speedscope",
     )
-    show.add_argument("--against", metavar="FILE", help="goroutines: what has changed since this snapshot or recording")
+    show.add_argument(
+        "--against", metavar="FILE", help="goroutines, profile: what has changed since this snapshot or recording"
+    )
     show.add_argument("-o", "--output", metavar="FILE", help="where --export writes; never overwrites")
     show.add_argument("--trace", metavar="NAME", help="which trace of the view to start, where it has several")
     show.add_argument(

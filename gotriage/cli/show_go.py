@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from gotriage.cli.files import write_new
 from gotriage.cli.gather import pump
 from gotriage.cli.source import from_file, with_session
-from gotriage.errors import EXIT_OK, BadRecording, GotriageError, NotPermitted, NotWritten, UsageError
+from gotriage.errors import EXIT_OK, BadRecording, GotriageError, NotPermitted, UsageError
 from gotriage.host import clock
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.stream import Heartbeat, Reply
@@ -58,6 +59,8 @@ def run(arguments: argparse.Namespace, view: View) -> int:
 
 
 def _check(arguments: argparse.Namespace, view: View) -> None:
+    if arguments.export is not None and arguments.export not in FORMATS:
+        raise UsageError(f"goroutines are exported as {', '.join(FORMATS)}")
     if view.id != "goroutines" and (arguments.group or arguments.against or arguments.export is not None):
         raise UsageError("--group, --against and --export go with show goroutines")
     if arguments.against is not None and (arguments.group or arguments.export is not None):
@@ -163,32 +166,7 @@ def _export(session: Session, view: View, form: str, output: str | None) -> int:
     else:
         found = exports.debug2(dump) if form == "debug2" else exports.folded(dump)
         data = "".join(f"{line}\n" for line in found).encode("utf-8", "replace")
-    _write(data, output)
+    write_new(data, output)
     if form == "debug2":
         return _closing(session, view, printed=True, single=True)
     return EXIT_OK
-
-
-def _write(data: bytes, output: str | None) -> None:
-    """To a new file, for the user alone; or to standard output."""
-    if output in (None, "-"):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    assert output is not None
-    try:
-        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{output} exists; nothing is overwritten") from None
-    except OSError as error:
-        raise NotWritten(f"{output}: {error.strerror}") from None
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-    except OSError as error:
-        raise NotWritten(f"{output}: {error.strerror}") from None
-    finally:
-        os.close(fd)
-    print(f"gotriage: wrote {output}: {len(data):,} bytes", file=sys.stderr)

@@ -100,8 +100,8 @@ class Sums:
             self.omitted += count
 
 
-def parts(sums: Sums, table: Table) -> dict[str, object]:
-    """Fields of a record: its stacks with the tables that they point into, and its functions."""
+def parts(sums: Sums, table: Table, first: str = "flat") -> dict[str, object]:
+    """Fields of a record: its stacks with the tables that they point into, and its functions, by `first`."""
     chosen = sums.counts.most_common(MOST_STACKS)
     frames: dict[int, int] = {}
     sites: dict[ProfileFrame | None, int] = {None: -1}
@@ -135,7 +135,7 @@ def parts(sums: Sums, table: Table) -> dict[str, object]:
         "states": tuple(state for state in states if state),
         "threads_named": tuple(thread for thread in threads if thread),
         "omitted": sums.omitted + sum(sums.counts.values()) - sum(count for _, count in chosen),
-        "rows": tuple(top_functions(sums.counts, table.frames, sums.samples)),
+        "rows": tuple(top_functions(sums.counts, table.frames, sums.samples, first)),
         "user_frames": sums.user_frames,
         "named_frames": sums.named_frames,
     }
@@ -156,8 +156,10 @@ class _Function:
     creators: Counter[str] = field(default_factory=Counter)
 
 
-def top_functions(counts: Mapping[Key, int], frames: Sequence[ProfileFrame], total: int) -> list[TopFunction]:
-    """The functions that matter most by each of their numbers, those with most samples of their own first."""
+def top_functions(
+    counts: Mapping[Key, int], frames: Sequence[ProfileFrame], total: int, first: str = "flat"
+) -> list[TopFunction]:
+    """The functions that matter most by each of their numbers, in the order of one of them."""
     found: dict[tuple[str, FrameKind], _Function] = {}
     for key, count in counts.items():
         _add_stack(found, [frames[number] for number in key.frames], key.creator, count)
@@ -166,7 +168,7 @@ def top_functions(counts: Mapping[Key, int], frames: Sequence[ProfileFrame], tot
         ranked = sorted(found.items(), key=lambda item: -getattr(item[1], name))[:most]
         wanted.update((function, None) for function, sums in ranked if getattr(sums, name))
     rows = [_row(*function, found[function], total) for function in wanted]
-    return sorted(rows, key=lambda row: (-row.flat, -row.own, -row.cum, row.function))
+    return sorted(rows, key=lambda row: (-getattr(row, first), -row.flat, -row.own, -row.cum, row.function))
 
 
 def _add_stack(

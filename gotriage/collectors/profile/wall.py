@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gotriage.target.model import Target
 
 HZ: Final = 10
-SLICE: Final = 0.9
+SLICE: Final = 0.45
 """Seconds of sampling in one look of the agent."""
 ON_CPU: Final = "running"
 
@@ -115,7 +115,7 @@ class WallTracer:
             took=look.took,
             attributed=sums.samples,
             notes=tuple(notes),
-            **building.parts(sums, table),  # type: ignore[arg-type]  # fields of the record by name
+            **building.parts(sums, table, first="own"),  # type: ignore[arg-type]  # fields of the record by name
         )
 
     def meter(self) -> Meter:
