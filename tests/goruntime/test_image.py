@@ -256,10 +256,19 @@ def test_ourselves():
     memory.close()
 
 
+SLOW = pytest.mark.slow
+"""Each builds the standard library for another machine."""
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("machine", "words"),
-    [("386", ("32-bit", "i386")), ("arm", ("32-bit",)), ("s390x", ("big-endian",)), ("riscv64", ("riscv64",))],
+    [
+        ("386", ("32-bit", "i386")),
+        pytest.param("arm", ("32-bit",), marks=SLOW),
+        pytest.param("s390x", ("big-endian",), marks=SLOW),
+        pytest.param("riscv64", ("riscv64",), marks=SLOW),
+    ],
 )
 def test_other_machines(machine, words):
     binary = build("healthy", NEWEST, env={"GOARCH": machine})

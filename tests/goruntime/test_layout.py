@@ -290,6 +290,7 @@ def same_as_the_file(version: str) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize("version", toolchain.QUICK)
 def test_the_toolchain_says_the_same(version):
     same_as_the_file(version)
