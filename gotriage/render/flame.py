@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gotriage.records.profile import FrameKind, Profile, ProfileStack
 
 DEEPEST: Final = 512
+SOME: Final = 0.01
+"""A change of less than this part of all samples is not worth a colour."""
 NARROW: Final = 0.75
 """Columns: a narrower node is drawn together with its neighbours."""
 ROOT: Final = "all"

@@ -23,6 +23,15 @@ THREADS: Final = (
     Column("waiting", "WAITED", "seconds", 7),
     Column("slices", "TIMES", "count", 8),
 )
+CHANGES: Final = (
+    Column("change", "CHANGE", "share", 7),
+    Column("flat_share", "FLAT", "share", 7),
+    Column("flat_before", "BEFORE", "share", 7),
+    Column("cum_share", "CUM", "share", 7),
+    Column("cum_before", "BEFORE", "share", 7),
+    Column("frame_kind", "CODE", "text", 7),
+    Column("function", "FUNCTION"),
+)
 LEAST: Final = 0.03
 """Part of all samples that a line of the tree stands for at least."""
 MOST_LINES: Final = 40
