@@ -245,14 +245,14 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "syscalls",
-        (_C + "syscalls.bpf:BpfTracer",),
+        (_C + "syscalls.bpf:BpfTracer", _C + "syscalls.tracefs:TracefsTracer", _C + "syscalls.totals:TotalsTracer"),
         (Syscalls,),
         every=1.0,
         deadline=10.0,
         price="light",
         asked=True,
         duty=(1.0, 10.0),
-        about="a BPF program at the begin and end of every system call, else trace events, else perf stat",
+        about="BPF programs at the begin and end of every system call, else trace events, else a perf counter",
     ),
 )
 

@@ -108,10 +108,11 @@ def open_clock(pid: int, cpu: int, hz: int, *, samples: bool = True, inherit: bo
     )  # fmt: skip
     if fd >= 0:
         return fd
-    raise _refusal(ctypes.get_errno(), pid)
+    raise refusal(ctypes.get_errno(), pid)
 
 
-def _refusal(code: int, pid: int) -> Exception:
+def refusal(code: int, pid: int) -> Exception:
+    """The error for an errno of perf_event_open(2)."""
     if code == errno.ESRCH:
         return TargetGone(f"thread {pid} has ended")
     if code in (errno.EPERM, errno.EACCES):

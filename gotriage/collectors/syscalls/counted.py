@@ -120,10 +120,28 @@ def errnos(
 
 @dataclass(slots=True)
 class Before:
-    """Totals at the look before, for rates."""
+    """Totals at an earlier look, for rates; `at` in attached seconds."""
 
     at: float = 0.0
     totals: NDArray[np.void] = field(default_factory=lambda: np.zeros(CALLS, CALL))
+
+
+class Earlier:
+    """Remembers looks until they are old enough to tell a rate."""
+
+    LEAST: Final = 0.5
+    """Seconds: over less, a rate says more about the moments of the two looks than about the calls."""
+
+    def __init__(self) -> None:
+        self._kept = deque([Before()])
+
+    def swap(self, now: float, totals: NDArray[np.void]) -> Before:
+        """The look to compare this one with; this one is kept."""
+        while len(self._kept) > 1 and self._kept[1].at <= now - self.LEAST:
+            self._kept.popleft()
+        found = self._kept[0]
+        self._kept.append(Before(now, totals))
+        return found
 
 
 def call_rows(

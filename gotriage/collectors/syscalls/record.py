@@ -86,7 +86,7 @@ class Recorder:
         self.looks = 0
         self._subjects = Subjects(host)
         self._watch = Watch(host, self._subjects)
-        self._before = counted.Before()
+        self._earlier = counted.Earlier()
         self._window = counted.Window(WINDOW)
         self._goroutines = counted.Goroutines()
         self._slow: deque[_Slow] = deque(maxlen=1000)
@@ -97,8 +97,8 @@ class Recorder:
         timed = look.level != "counts"
         recent, window = self._window.since(look.attached, look.totals["slots"]) if timed else (None, 0.0)
         failures = counted.errnos(look.totals, look.failed, look.failures)
-        rows = counted.call_rows(look.totals, self._before, look.attached, failures, recent)
-        self._before = counted.Before(look.attached, look.totals)
+        before = self._earlier.swap(look.attached, look.totals)
+        rows = counted.call_rows(look.totals, before, look.attached, failures, recent)
         threads = counted.thread_rows(look.threads)
         goroutines, goroutines_omitted = self._by_goroutine(look)
         descriptors, omitted = self._by_descriptor(pid, look.descriptors)
