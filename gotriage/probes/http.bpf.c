@@ -427,12 +427,14 @@ static __always_inline int scan_head(struct conn *conn, bool client)
 	bpf_loop(have, next_byte, &bytes, 0);
 	if (s->state == BAD)
 		return NO_HEAD;
-	if (s->state < FIELD && have < SHORT)
+	if (s->state < DONE && have < SHORT)
 		return PART_OF_HEAD;
 	if (s->state == METHOD)
 		return NO_HEAD;
 	if (s->state == TARGET)
 		end_segment(s);
+	if (s->state == FIELD)
+		s->hash = s->line;
 	conn->hash = s->hash | 1;
 	return WHOLE_HEAD;
 }

@@ -65,9 +65,8 @@ class Names:
             if len(self._known) >= MOST_NAMES:
                 self._known.clear()
             head = http.parse_head(head_of(row))
-            peer = ""
-            if role == http.CLIENT:
-                peer = head.host or address_of(int(row["family"]), row["address"].tobytes(), int(row["remote"]))
+            address = address_of(int(row["family"]), row["address"].tobytes(), int(row["remote"]))
+            peer = _peer(head.host, address) if role == http.CLIENT else ""
             known = Key(DIRECTIONS.get(role, "in"), "http", "HTTP/1", head.method, route_of(head.path) or "/", peer)
             self._known[role, hashed] = known
         return known
@@ -75,6 +74,12 @@ class Names:
     def of(self, conn: np.void) -> Key:
         """The row of a connection's call."""
         return self.key(conn, int(conn["role"]), int(conn["hash"]))
+
+
+def _peer(host: str, address: str) -> str:
+    """Who is asked: the name that the request has, and where it is; a proxy passes on names that are not its peer's."""
+    name = host.rpartition(":")[0] or host
+    return address if not host or not any(sign.isalpha() for sign in name) else f"{host} ({address})"
 
 
 def head_of(row: np.void) -> bytes:

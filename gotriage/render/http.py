@@ -87,11 +87,9 @@ def unseen_words(rows: Sequence[HttpUnseen]) -> str:
 
 
 def name_of(row: HttpRoute | HttpCall) -> str:
-    """Method and route; of one that is asked of others, with whom."""
-    words = [row.method] if row.method else []
-    if row.call == "sql":
-        return " ".join([*words, row.route])
-    return " ".join([*words, f"{row.peer}{row.route}"]).strip() or row.call
+    """Method and route; of one that is asked of others, whom."""
+    name = " ".join(part for part in (row.method, row.route) if part) or row.call
+    return f"{name} → {row.peer}" if row.peer else name
 
 
 def what(row: HttpRoute | HttpCall) -> str:
