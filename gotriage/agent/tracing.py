@@ -12,9 +12,9 @@ from gotriage.agent.backends import load
 from gotriage.agent.gaps import DENIALS, gap_of
 from gotriage.agent.output import Closed
 from gotriage.agent.worker import Worker
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Over, Unavailable
 from gotriage.errors import GotriageError, MissingFacility, NotPermitted, UsageError, reason_of
-from gotriage.host import clock
+from gotriage.host import clock, tracefs
 from gotriage.records.text import clean
 from gotriage.records.tracing import Price, Trace
 
@@ -96,6 +96,7 @@ class TraceWorker(Worker):
     # -- when
 
     def _run(self) -> None:
+        tracefs.sweep_once()
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -239,6 +240,9 @@ class TraceWorker(Worker):
                 raise NotStarted(replace(row, state="refused", reason="nothing of the target runs"))
             if row.asked:
                 self._board.put(replace(row, state="starting"))
+            if stops:
+                lasts = min(seconds if seconds is not None else self.source.lasts, self.source.longest)
+                options = {**options, "seconds": f"{lasts:g}"}
             tracer, row = self._chosen(row, start=True, options=options)
         except BaseException:
             if stops:
@@ -309,10 +313,12 @@ class TraceWorker(Worker):
         run, self._active = self._active, None
         if run is None:
             return
-        if finished and run.attached:
+        stops = self.source.price == "stops"
+        problem = self._supervised(run.tracer.detach, START_LIMIT) if stops else ""
+        if (finished or stops) and run.attached:
             self._supervised(lambda: self._look_at(run), self.source.deadline)
-        problem = self._supervised(run.tracer.stop, START_LIMIT)
-        if self.source.price == "stops":
+        problem = self._supervised(run.tracer.stop, START_LIMIT) or problem
+        if stops:
             self._board.leave_stop()
         self._sample_at = clock.monotonic() + (self.source.duty[1] if self.source.duty else IDLE)
         self._state = "off" if self.source.duty is None else self._state
@@ -348,8 +354,12 @@ class TraceWorker(Worker):
     def _look_at(self, run: Run) -> None:
         """One look: records, meter, and whether it stays within its budget."""
         self._gaps.begin()
-        for record in run.tracer.collect():
-            self._emit(record)
+        over = ""
+        try:
+            for record in run.tracer.collect():
+                self._emit(record)
+        except Over as reason:
+            over = clean(str(reason), 400)
         self._gaps.end()
         self._looks += 1
         now, wall = clock.monotonic(), clock.now()
@@ -357,7 +367,9 @@ class TraceWorker(Worker):
         run.look_at = now + self.interval
         self._measure(run, now)
         self._board.put(run.row)
-        if run.attached and not run.fixed:
+        if over and self._active is run:
+            self._end(over)
+        elif run.attached and not run.fixed:
             self._hold(run, now)
 
     def _measure(self, run: Run, now: float) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import re
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -228,6 +229,15 @@ def sweep() -> list[str]:
             if _remove(tracefs, name):
                 removed.append(name)
     return removed
+
+
+_once = threading.Lock()
+
+
+def sweep_once() -> None:
+    """`sweep`, the first time that this process asks for it."""
+    if _once.acquire(blocking=False):
+        sweep()
 
 
 def _alive(pid: int, start_ticks: int) -> bool:
