@@ -137,6 +137,8 @@ class HttpUprobes:
             self._uprobes = Uprobes(probes.object_bytes("gohttp"), "gohttp", "go_call", constants)
             self._stepped = self._uprobes.stepped_seconds()
             self._ring = self._uprobes.loaded.ring("slowest")
+            for which in gohttp.METERS:  # the trial was counted too
+                self._uprobes.loaded.map("meter").update(struct.pack("=I", which), bytes(8))
 
     def _writes(self) -> int | None:
         """System calls that read or write, whichever are fewer (proc_pid_io(5))."""

@@ -168,6 +168,7 @@ def test_in_flight_slow_and_off_again(service):
             assert look(tracer).in_flight  # as it was when it was detached
             assert 0xCC not in code_at(running.pid, offsets)
             hits = tracer.meter().hits
+            assert hits == 3 * 2 + 1
             ask(f"http://{plain}/", 5)
             tracer.attach()
             ask(f"http://{plain}/missed", 5)
