@@ -62,11 +62,17 @@ class Meter(NamedTuple):
     seconds: float | None = None
 
 
+class Over(Exception):
+    """Raised by a tracer's `collect` when there will be no more; the text says why. The agent ends the trace."""
+
+
 class Tracer(Protocol):
     """The shape of a backend of a source that is started on request (`Source.asked`).
 
     Made new for each start, all in one thread. `Unavailable` from its making, `price` or `start` makes the agent take
     the next backend. What a start has done is undone by `stop`, in the kernel also by the end of the process.
+    Those that stop the target are told for how many `seconds` by an option, are told to `detach` before the last
+    `collect`, and raise a GotriageError from `detach` or `stop` when not every thread of the target runs afterwards.
     """
 
     backend: str
