@@ -124,31 +124,35 @@ class Tallies:
     def __init__(self) -> None:
         self._total: dict[Key, Tally] = {}
         self._looks: deque[Look] = deque(maxlen=LOOKS)
+        self._crowded = False
         self.slow_from = 0.1
         """From how many seconds on a call is worth telling of: few of the last look took so long."""
 
     def look(self, found: Iterable[tuple[Key, Tally]], slow: Iterable[HttpCall], attached: float) -> None:
         """Take in what has come since the last look."""
         new: dict[Key, Tally] = {}
+        self._crowded = False
         for key, tally in found:
-            into = self._row_of(key)
+            into = self._row_of(key, new)
             self._total.setdefault(into, Tally()).add(tally)
             new.setdefault(into, Tally()).add(tally)
         self._looks.append(Look(attached, new, sorted(slow, key=_slowness)[:MOST_SLOW]))
         self._adapt(new)
 
-    def _row_of(self, key: Key) -> Key:
+    def _row_of(self, key: Key, new: Mapping[Key, Tally]) -> Key:
         if key in self._total or len(self._total) < MOST_ROWS:
             return key
-        self._make_room()
+        if not self._crowded:
+            self._crowded = not self._make_room(new)
         return key if len(self._total) < MOST_ROWS else key.other
 
-    def _make_room(self) -> None:
-        """Rows that have long been idle, the smallest first, become part of the others."""
-        recent = {key for look in self._looks for key in look.new}
+    def _make_room(self, new: Mapping[Key, Tally]) -> bool:
+        """Rows that have long been idle, the smallest first, become part of the others; whether there were any."""
+        recent = {key for look in self._recent() for key in look.new} | new.keys()
         idle = [key for key in self._total if key not in recent and key.route != OTHER_ROUTES]
         for key in sorted(idle, key=lambda key: sum(self._total[key].statuses.values()))[: MOST_ROWS // 4]:
             self._total.setdefault(key.other, Tally()).add(self._total.pop(key))
+        return bool(idle)
 
     def _adapt(self, new: dict[Key, Tally]) -> None:
         slots = sum((tally.slots for tally in new.values()), np.zeros(SLOTS, np.int64))

@@ -230,16 +230,10 @@ def trimmed(slots: Iterable[int]) -> tuple[int, ...]:
 
 
 def is_error(status: str) -> bool:
-    """5xx of HTTP, its like of gRPC, and whatever ended without an answer."""
-    return (
-        status in (NO_ANSWER, PANIC, FAILED)
-        or status in GRPC_ERRORS
-        or (len(status) == 3 and status[0] == "5" and status.isdigit())
-    )
+    """5xx of HTTP, and whatever ended without an answer."""
+    return status in (NO_ANSWER, PANIC, FAILED) or (len(status) == 3 and status[0] == "5")
 
 
 def is_client_error(status: str) -> bool:
-    """4xx of HTTP, and its like of gRPC."""
-    if status in GRPC:
-        return status != "OK" and status not in GRPC_ERRORS
-    return len(status) == 3 and status[0] == "4" and status.isdigit()
+    """4xx of HTTP."""
+    return len(status) == 3 and status[0] == "4"

@@ -46,12 +46,12 @@ def headline(record: Http) -> Iterator[Part]:
             rate = recent / record.window if record.window > 0 else None
             yield Part(f"{units.rate(rate)} {word}", "strong" if direction == "in" else "")
             yield from _failing(rows, recent)
+    if record.in_flight_count:
+        oldest = max((call.seconds or 0.0 for call in record.in_flight), default=0.0)
+        yield Part(f"{units.count(record.in_flight_count)} in flight, oldest {units.seconds(oldest)}")
     longest = max((row.longest for row in record.rows if row.longest is not None), default=None)
     if longest is not None:
         yield Part(f"slowest {units.seconds(longest)}", "dim")
-    if record.in_flight_count:
-        oldest = max((call.seconds or 0.0 for call in record.in_flight), default=0.0)
-        yield Part(f"{units.count(record.in_flight_count)} in flight, oldest {units.seconds(oldest)}", "dim")
     if record.window > 0:
         yield Part(f"over {units.seconds(_rounded(record.window))}", "dim")
 
@@ -86,10 +86,11 @@ def unseen_words(rows: Sequence[HttpUnseen]) -> str:
     return ", ".join(parts)
 
 
-def name_of(row: HttpRoute | HttpCall) -> str:
-    """Method and route; of one that is asked of others, whom."""
+def name_of(row: HttpRoute | HttpCall, *, short: bool = False) -> str:
+    """Method and route; of one that is asked of others, whom: in short without the address beside a name."""
     name = " ".join(part for part in (row.method, row.route) if part) or row.call
-    return f"{name} → {row.peer}" if row.peer else name
+    peer = row.peer.partition(" (")[0] if short else row.peer
+    return f"{name} → {peer}" if peer else name
 
 
 def what(row: HttpRoute | HttpCall) -> str:

@@ -1,4 +1,4 @@
-"""Plain HTTP/1 at sockets: conversations byte by byte in this process, and a Go service against what its client counts."""
+"""Plain HTTP/1 at sockets: conversations held byte by byte, and a Go service against what its client counts."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from gotriage.ui.screens.drill import DrillScreen
 from gotriage.ui.spans import PageLine, spread, wrap
 from gotriage.ui.trace_tab import TraceTab
 from gotriage.ui.traces import trace_of
+from gotriage.ui.widgets.table import WIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from textual.binding import BindingType
 
@@ -39,7 +40,6 @@ class HttpTab(TraceTab):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "inside", show=False)]
     hints: ClassVar[Sequence[Hint]] = (("⏎", "open"), ("&", "filter"), ("o", "sort"))
     spare: ClassVar[Sequence[str]] = ("client_error_share",)
-    sizes: ClassVar[Mapping[str, int]] = {"peer": 0}
     least: ClassVar[int] = 24
 
     # -- which way
@@ -113,7 +113,7 @@ class HttpTab(TraceTab):
         """The route with its method and peer; the mix of statuses."""
         assert isinstance(row, HttpRoute)
         if column.field == "route":
-            return http.name_of(row)
+            return http.name_of(row, short=self.table.line_width <= WIDE)
         if column.field == "statuses":
             return http.mix(row)
         return cell(row, column)
