@@ -447,6 +447,7 @@ VIEWS: tuple[View, ...] = (
         ),
         command="perf record -e cpu-clock -F 99 -g -p {pid} -- sleep 5; perf report",
         facts=True,
+        short="Prof.",
     ),
     View(
         "syscalls",

@@ -35,6 +35,8 @@ AGAIN: Final = 1.0
 """Seconds after which the mappings are read again for an address that none of them holds."""
 MAX_DEPTH: Final = 512
 UNNAMED: Final = "?"
+VDSO: Final = "[vdso]"
+MOST_COPIED: Final = 1 << 20
 
 
 class Places:
@@ -141,14 +143,14 @@ class Places:
         if region is None:
             return None
         offset = pc - region.start + region.offset
-        if not region.path.startswith("/"):
+        if not region.path.startswith("/") and region.path != VDSO:
             name = region.path or "[code without a file]"
-            return Place(name, name, 0, "c", named=region.path == "[vdso]")
+            return Place(name, name, 0, "c", named=False)
         file = region.path.removesuffix(" (deleted)")
         symbols = self._symbols(region)
         name = symbols.at_offset(offset) if symbols is not None else ""
         short = file.rpartition("/")[2]
-        return Place(name or f"[{short}]", file, 0, "c", named=bool(name))
+        return Place(name or f"[{short.strip('[]')}]", file, 0, "c", named=bool(name))
 
     def _region(self, pc: int) -> Region | None:
         """The mapping with code that holds an address; where none does, they are read again, at most so often."""
@@ -179,12 +181,19 @@ class Places:
     def _open(self, region: Region) -> tuple[int, ElfSymbols] | None:
         fd = -1
         try:
-            fd = self._memory.file_of(region)
+            fd = self._memory.file_of(region) if region.path != VDSO else self._copied(region)
             return fd, ElfSymbols(Elf(fd))
         except (OSError, ElfError, Unreadable):
             if fd >= 0:
                 os.close(fd)
             return None
+
+    def _copied(self, region: Region) -> int:
+        """The kernel's own library in the process, as a file: it is one, but only in memory (vdso(7))."""
+        data = self._memory.read(region.start, min(region.end - region.start, MOST_COPIED))
+        fd = os.memfd_create("gotriage-vdso", os.MFD_CLOEXEC)
+        os.write(fd, data)
+        return fd
 
 
 def kind_of(function: str, module: str) -> str:
