@@ -76,6 +76,9 @@ class Tab(Vertical):
         """The selected row as text, for the clipboard."""
         return ""
 
+    def left(self) -> None:
+        """Another tab came into sight."""
+
     def target_view(self) -> str:
         """The id of another view that the selection points to, or ""."""
         return ""

@@ -43,6 +43,8 @@ class Traced(Tab):
         super().__init__(front, view)
         self.trace_status = OneLine(self._status)
         self._began = False
+        self._unasked = False
+        """It was started because the tab came into sight."""
 
     # -- for a tab to fill in
 
@@ -81,6 +83,14 @@ class Traced(Tab):
             self._began = True
             if row.price == "light" and self.by_itself and not self.running:
                 self.start()
+                self._unasked = True
+
+    def left(self) -> None:
+        """What was started by coming here ends by going; what was asked for goes on."""
+        if self._unasked and self._live:
+            self._began = self._unasked = False
+            if self.running:
+                self.finish()
 
     def trace_hints(self) -> Sequence[Hint]:
         """For the footer."""
@@ -91,6 +101,7 @@ class Traced(Tab):
         if not self._live:
             self.screen.say("nothing can be started here: this is what was recorded", "warning")  # type: ignore[attr-defined]  # every screen is a Frame
         elif self.running:
+            self._unasked = False
             self.finish()
         else:
             self.start_asking(self.trace, self.options())

@@ -131,6 +131,7 @@ class TabScreen(Work, Frame):
             self._way.append(self.active)
         before, self.active = self.tab, view_id
         before.display = False
+        before.left()
         tab = self.tab
         if tab.is_mounted:
             tab.display = True
