@@ -20,7 +20,7 @@ from gotriage.errors import GotriageError, TargetGone, UsageError
 from gotriage.goruntime import client
 from gotriage.goruntime.refusals import DamagedTables, NotGo, UnsupportedGo
 from gotriage.host import clock, executable
-from gotriage.host.uprobes import CARRIED_OUT, Uprobes
+from gotriage.host.uprobes import CARRIED_OUT, ProbedFile, Uprobes
 from gotriage.probes import gocalls, gohttp
 from gotriage.probes.tallies import Now, Tallies
 from gotriage.records.http import Http
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gotriage.goruntime.probepoints import Point, ProbePoints
+    from gotriage.goruntime.probepoints import Place, Point, ProbePoints
     from gotriage.host import Host
     from gotriage.host.libbpf import Ring
     from gotriage.probes.tallies import Key, Tally
@@ -59,9 +59,13 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Plan(NamedTuple):
-    """What is going to be probed: file offset and cookie of each place; `missing`: words on what is not seen."""
+    """What is going to be probed: file offset and cookie of each place, and the byte that is there by file offset.
+
+    `missing`: words on what is not seen.
+    """
 
     places: tuple[tuple[int, int], ...]
+    codes: dict[int, int]
     groups: tuple[str, ...]
     absent: tuple[str, ...]
     missing: tuple[str, ...]
@@ -80,6 +84,8 @@ class HttpUprobes:
         self._host, self._target, self._pid = host, target, pid
         self._points: ProbePoints | None = None
         self._plan: Plan | None = None
+        self._program: executable.Identity | None = None
+        self._file: ProbedFile | None = None
         self._uprobes: Uprobes | None = None
         self._ring: Ring | None = None
         self._stepped = 0.0
@@ -122,7 +128,16 @@ class HttpUprobes:
             self._plan = planned(self._points.points, wanted)
         return self._plan
 
+    def _same(self) -> None:
+        """Raises TargetGone when the process is not what it was made for, or runs another program by now."""
+        main = self._target.main
+        if main is None or main.pid != self._pid or not main.alive():
+            raise TargetGone(f"process {self._pid} has ended")
+        if executable.identity(self._host, self._pid) != self._program:
+            raise TargetGone(f"process {self._pid} runs another program by now")
+
     def _find(self) -> ProbePoints:
+        self._program = executable.identity(self._host, self._pid)
         try:
             with client.Reader(self._pid) as reader:
                 names = [row.name for row in gohttp.ALL]
@@ -176,15 +191,12 @@ class HttpUprobes:
         """All places at once; only then is anything counted."""
         if self._uprobes is None or self._plan is None or self._points is None:
             raise UsageError("it has not been started")
-        region = self._points.region
-        path = (
-            self._host.proc.path(self._pid, "map_files", region) if region else self._host.proc.path(self._pid, "exe")
-        )
+        if self._file is None:
+            self._file = ProbedFile(self._host, self._pid, self._points.region)
+            self._file.check(self._plan.codes)
+            self._same()
         self._forget()
-        self._uprobes.attach(self._pid, path, self._plan.places)
-        if self._target.main is None or self._target.main.pid != self._pid or not self._target.main.alive():
-            self._uprobes.detach()
-            raise TargetGone(f"process {self._pid} has ended")
+        self._uprobes.attach(self._pid, self._file.path, self._plan.places)
         self._waiting = None
         self._times_on += 1
         self._open_since = clock.monotonic()
@@ -222,10 +234,12 @@ class HttpUprobes:
 
     def stop(self) -> None:
         """Everything off, and freed."""
-        uprobes, self._uprobes = self._uprobes, None
-        self._open_since = None
+        uprobes, self._uprobes, self._open_since = self._uprobes, None, None
         if uprobes is not None:
             uprobes.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """As `stop`."""
@@ -333,23 +347,31 @@ def planned(points: Sequence[Point], wanted: Sequence[gohttp.Group]) -> Plan:
     rows = [row for row in gohttp.ALL if row.group in present]
     if "server" not in present:
         rows.append(gohttp.PANICS)
-    places: list[tuple[int, int]] = []
+    places: list[tuple[Place, int]] = []
     missing: list[str] = []
-    stepped = False
     for row in rows:
         point = found[row.name]
         if point.start is None or (row.returns and not point.ends):
             if point.refused != "not linked":
                 missing.append(f"{row.name} cannot be probed ({point.refused or 'where it returns is not known'})")
             continue
-        stepped = stepped or bool(row.returns)
-        places += _places_of(row, point)
+        places.append((point.start, _cookie(point.start, row.action, row.argument, row.kind)))
+        places += [(end, _cookie(end, row.returns, row.result, row.kind)) for end in point.ends if row.returns]
     for start in (gohttp.SERVE_HTTP, gohttp.RUN_HANDLER):
         if "server" in present and any(_lacks(found[name]) for name in gohttp.ENDS_OF[start.name]):
-            places += _returns(found[start.name], gohttp.SERVED, 0, gohttp.SERVER)
-            stepped = True
-    absent = _words([group for group in wanted if group not in present])
-    return Plan(tuple(places), tuple(present), absent, tuple(missing), stepped)
+            places += [(end, _cookie(end, gohttp.SERVED, 0, gohttp.SERVER)) for end in found[start.name].ends]
+    return Plan(
+        places=tuple((place.offset, cookie) for place, cookie in places),
+        codes={place.offset: place.code for place, _ in places},
+        groups=tuple(present),
+        absent=_words([group for group in wanted if group not in present]),
+        missing=tuple(missing),
+        stepped=any(place.stepped for place, _ in places),
+    )
+
+
+def _cookie(place: Place, action: int, argument: int, kind: int) -> int:
+    return gohttp.cookie(action, argument, kind, on_retry=place.on_retry, stepped=place.stepped)
 
 
 def _words(groups: Sequence[str]) -> tuple[str, ...]:
@@ -359,17 +381,3 @@ def _words(groups: Sequence[str]) -> tuple[str, ...]:
 def _lacks(point: Point) -> bool:
     """It is there, but cannot be probed."""
     return point.start is None and point.refused != "not linked"
-
-
-def _places_of(row: gohttp.Start, point: Point) -> list[tuple[int, int]]:
-    assert point.start
-    flags = {"on_retry": point.start.on_retry, "stepped": point.start.stepped}
-    begins = (point.start.offset, gohttp.cookie(row.action, row.argument, row.kind, **flags))
-    return [begins, *(_returns(point, row.returns, row.result, row.kind) if row.returns else ())]
-
-
-def _returns(point: Point, action: int, result: int, kind: int) -> list[tuple[int, int]]:
-    return [
-        (place.offset, gohttp.cookie(action, result, kind, on_retry=False, stepped=place.stepped))
-        for place in point.ends
-    ]

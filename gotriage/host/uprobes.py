@@ -14,8 +14,10 @@ import platform
 import re
 from typing import TYPE_CHECKING, Final
 
+from gotriage.errors import TargetGone
 from gotriage.host import Host, bpf, clock
 from gotriage.host.libbpf import Object
+from gotriage.host.proc import translated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +31,42 @@ included (measured on a virtual machine of an AMD EPYC)."""
 STEPPED: Final = 15e-6
 """... and at one that the processor steps, in the same place, where this machine cannot be asked."""
 TRIES: Final = 300
+
+
+class ProbedFile:
+    """The file that a process runs, held: whatever the process runs later, probes go to no other file.
+
+    Attributes:
+        path: leads to it, for this process.
+    """
+
+    def __init__(self, host: Host, pid: int, region: str = "") -> None:
+        """The program, or the file of a mapping as /proc/PID/map_files names it.
+
+        Raises TargetGone, NotPermitted, OSError.
+        """
+        path = host.proc.path(pid, "map_files", region) if region else host.proc.path(pid, "exe")
+        try:
+            self._fd: int | None = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise translated(error, path) from error
+        self.path = f"/proc/self/fd/{self._fd}"
+
+    def check(self, codes: Mapping[int, int]) -> None:
+        """Raises TargetGone unless the file has these bytes at these offsets."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            same = all(os.pread(fd, 1, offset) == bytes([code]) for offset, code in codes.items())
+        finally:
+            os.close(fd)
+        if not same:
+            raise TargetGone("the target runs another program by now")
+
+    def close(self) -> None:
+        """Let go of it; may be called twice."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 class Uprobes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from gotriage.collectors import Unavailable
 from gotriage.collectors.http_uprobes import HttpUprobes
-from gotriage.errors import UsageError
+from gotriage.errors import TargetGone, UsageError
 from gotriage.host import Host, uprobes
 from gotriage.records.target import TargetSpec
 from gotriage.target.model import Process, Target
@@ -226,6 +226,13 @@ def test_a_program_without_any_of_it_and_another_process_of_the_same_file(servic
         assert 0xCC not in code_at(second.pid, [offset for offset, _ in tracer._plan.places])
     with closing(HttpUprobes(target.host, target)) as tracer, pytest.raises(Unavailable, match="no code"):
         tracer.start({"probes": "grpc"})
+    with closing(HttpUprobes(target.host, target)) as tracer:
+        tracer.price({})
+        other = build("healthy").stat()
+        tracer._program = (other.st_dev, other.st_ino, other.st_mtime_ns)  # as after an exec
+        with pytest.raises(TargetGone, match="another program"):
+            tracer.start({})
+        assert not tracer._uprobes.attached
     with closing(HttpUprobes(target.host, target)) as tracer, pytest.raises(UsageError, match="no probes 'disk'"):
         tracer.start({"probes": "disk"})
 
