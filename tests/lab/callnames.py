@@ -27,7 +27,7 @@ NEWER = (
     "cachestat fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount lsm_get_self_attr"
     " lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr"
     " file_getattr file_setattr"
-).split()
+)
 FIRST_NEWER = 451
 """scripts/syscall.tbl of Linux 6.17: the same numbers for all architectures."""
 NEWER_X86 = {335: "uretprobe", 336: "uprobe"}
@@ -51,7 +51,7 @@ def defined(text: str) -> dict[int, str]:
 
 
 def main() -> None:
-    newer = dict(enumerate(NEWER, FIRST_NEWER))
+    newer = dict(enumerate(NEWER.split(), FIRST_NEWER))
     FOLDER.mkdir(exist_ok=True)
     for arch, text, more in (("x86_64", "#include <asm/unistd_64.h>\n", NEWER_X86), ("aarch64", ARM64, {})):
         names = newer | more | defined(text)

@@ -61,7 +61,7 @@ class BpfTracer:
         self._go_problem = ""
         self._attached_at: float | None = None
         self._attached_before = 0.0
-        self._hits = 0
+        self._hits = self._lost = 0
 
     def price(self, options: Mapping[str, str]) -> Price:
         """Nothing is known of how many calls it makes until they are counted."""
@@ -109,6 +109,7 @@ class BpfTracer:
 
     def stop(self) -> None:
         """Undo everything."""
+        self.meter()
         loaded, self._object = self._object, None
         if loaded is not None:
             loaded.close()
@@ -127,9 +128,9 @@ class BpfTracer:
 
     def meter(self) -> Meter:
         """Calls of the target, and what had no room."""
-        if self._object is None:
-            return Meter(self._hits)
-        return Meter(self._hits, int(summed(self._object.map("lost").items("<u4", "<u8")[1])[0]))
+        if self._object is not None:
+            self._lost = int(summed(self._object.map("lost").items("<u4", "<u8")[1])[0])
+        return Meter(self._hits, self._lost)
 
     def collect(self) -> Iterator[Record]:
         """One record."""

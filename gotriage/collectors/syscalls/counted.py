@@ -93,13 +93,15 @@ class Window:
     """The histograms of earlier looks, so that quantiles are those of the last seconds."""
 
     seconds: float
-    kept: deque[tuple[float, NDArray[np.unsignedinteger]]] = field(default_factory=deque)
+    kept: deque[tuple[float, NDArray[np.unsignedinteger]]] = field(
+        default_factory=lambda: deque([(0.0, np.zeros((CALLS, SLOTS), np.uint32))])
+    )
 
     def since(self, now: float, slots: NDArray[np.unsignedinteger]) -> tuple[NDArray[np.unsignedinteger], float]:
         """What was added in the last seconds, and how many those are; `now` counts attached seconds."""
         while len(self.kept) > 1 and self.kept[1][0] <= now - self.seconds:
             self.kept.popleft()
-        began, before = self.kept[0] if self.kept else (0.0, np.zeros_like(slots))
+        began, before = self.kept[0]
         self.kept.append((now, slots))
         return slots - before, now - began
 

@@ -1,0 +1,3 @@
+module example.com/gotriage/calls
+
+go 1.19
