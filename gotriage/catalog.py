@@ -22,6 +22,7 @@ from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
+from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import GoServices, TargetState
 from gotriage.render.columns import Column
@@ -254,6 +255,18 @@ SOURCES: tuple[Source, ...] = (
         duty=(1.0, 10.0),
         about="BPF programs at the begin and end of every system call, else trace events, else a perf counter",
     ),
+    Source(
+        "strace",
+        (_C + "strace.tracer:StraceTracer",),
+        (Straced,),
+        every=0.5,
+        deadline=10.0,
+        price="stops",
+        asked=True,
+        lasts=3.0,
+        longest=30.0,
+        about="strace(1): each system call with arguments, result and reason",
+    ),
 )
 
 PICKER_SOURCES: tuple[Source, ...] = (
@@ -454,8 +467,8 @@ VIEWS: tuple[View, ...] = (
         "Syscalls",
         "Y",
         "every system call, counted and timed in the kernel: rate, latency, errors; by thread, goroutine, file, peer",
-        (Syscalls,),
-        ("syscalls",),
+        (Syscalls, Straced),
+        ("syscalls", "strace"),
         table=Syscalls,
         columns=(
             Column("call", "CALL", "text", 13),
@@ -502,6 +515,35 @@ VIEWS: tuple[View, ...] = (
 )
 
 
+PARTS: tuple[View, ...] = (
+    View(
+        "strace",
+        "strace",
+        "",
+        "system calls one by one, with arguments and results",
+        (Straced,),
+        ("strace",),
+        table=Straced,
+        columns=(
+            Column("began_at", "BEGAN", "time", 8),
+            Column("tid", "THREAD", "text", 7),
+            Column("seconds", "TOOK", "latency", 6),
+            Column("call", "CALL", "text", 12),
+            Column("error", "ERROR", "text", 7),
+            Column("result", "RESULT", "text", 12),
+            Column("arguments", "ARGUMENTS"),
+        ),
+        price="stops",
+    ),
+)
+"""What `show VIEW --trace SOURCE` prints where the source is another one than the view's first: no tabs."""
+
+
+def part(name: str) -> View | None:
+    """What is printed of a source that is not its view's first, or None."""
+    return next((row for row in PARTS if row.id == name), None)
+
+
 def view(name: str) -> View | None:
     """The view of that id, or None."""
     return next((row for row in VIEWS if row.id == name), None)
@@ -512,4 +554,7 @@ def source(name: str) -> Source | None:
     return next((row for row in SOURCES + PICKER_SOURCES if row.name == name), None)
 
 
-__all__ = ["PICKER_SOURCES", "SOURCES", "VIEWS", "AnyRecord", "Column", "Price", "Source", "View", "source", "view"]
+__all__ = [
+    "PARTS", "PICKER_SOURCES", "SOURCES", "VIEWS", "AnyRecord", "Column", "Price", "Source", "View", "part", "source",
+    "view",
+]  # fmt: skip

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.session.store import Session
 
-OWN_TEXT = {"syscalls": "gotriage.render.syscalls:lines", "http": "gotriage.render.http:lines"}
+OWN_TEXT = {
+    "syscalls": "gotriage.render.syscalls:lines",
+    "strace": "gotriage.render.straced:lines",
+    "http": "gotriage.render.http:lines",
+}
 """Views whose facts read better otherwise than field by field; they follow the table."""
 
 
@@ -56,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         from gotriage.cli.traced import Wanted, look
 
         wanted = Wanted.of(arguments, view.id, traces)
+        view = catalog.part(wanted.source.name) or view
         return with_session(arguments, print_view, sources=view.sources, look=lambda link: look(link, wanted))
     if any(getattr(arguments, name, None) for name in ("trace", "option", "yes")):
         raise UsageError(

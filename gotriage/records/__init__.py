@@ -15,6 +15,7 @@ from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.service import ContainerState, UnitState
+from gotriage.records.straced import Straced
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import Event, GoServices, TargetState
@@ -51,6 +52,7 @@ AnyRecord = (
     | CpuStacks
     | Traces
     | Syscalls
+    | Straced
     | CpuProfile
     | WallProfile
     | Http

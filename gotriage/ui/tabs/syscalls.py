@@ -66,12 +66,14 @@ class SyscallsTab(TraceTab):
         Binding("b", "page('now')", show=False),
         Binding("w", "page('who')", show=False),
         Binding("d", "page('descriptors')", show=False),
+        Binding("a", "arguments", show=False),
     ]
     hints: ClassVar[Sequence[Hint]] = (
         ("⏎", "open"),
         ("b", "blocked, slow"),
         ("w", "who"),
         ("d", "files"),
+        ("a", "arguments"),
         ("v", "level"),
     )
     least: ClassVar[int] = 12
@@ -182,6 +184,12 @@ class SyscallsTab(TraceTab):
             "descriptors": ("files and peers", call_pages.descriptor_page),
         }[which]
         self._drill(title, lambda width: list(build(self.front, width)))
+
+    def action_arguments(self) -> None:
+        """Single calls with arguments, by strace; its start asks first."""
+        from gotriage.ui import strace_page
+
+        strace_page.open_page(self)
 
     def _drill(self, name: str, build: Callable[[int], Sequence[PageLine]]) -> None:
         opened = lambda item: call_pages.open_item(self.front, item)  # noqa: E731  # one expression, used once
