@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.process import wait_until
+from tests.real.harm import Load, children, score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,36 +86,6 @@ class Calls:
             if name in ("open", "openat", "openat2") and _WRITES.search(flags) and (named := _NAMED.search(rest)):
                 found.add(named[1])
         return found
-
-
-class Load:
-    """Asks the service all the time, each request within a second; `served` counts answers, `lost` the others."""
-
-    def __init__(self, address: str) -> None:
-        self.served, self.lost, self.slowest = 0, 0, 0.0
-        self._address, self._over = address, threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        while not self._over.wait(0.01):
-            begun = time.monotonic()
-            connection = http.client.HTTPConnection(self._address, timeout=5)
-            try:
-                connection.request("GET", "/")
-                self.served += connection.getresponse().status == 200
-            except OSError:
-                self.lost += 1
-            finally:
-                connection.close()
-            self.slowest = max(self.slowest, time.monotonic() - begun)
 
 
 def tree(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -269,14 +237,6 @@ def recording(pid: int, own: Path) -> Iterator[tuple[int, int, int]]:
             with contextlib.suppress(ProcessLookupError):
                 launcher.send_signal(signal.SIGTERM)
             launcher.wait(10)
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def score(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
 @pytest.mark.parametrize("which", ["", "launcher", "agent", "front"])

@@ -1,0 +1,125 @@
+"""Whoever is killed, stopped or crashed while a trace runs: the service goes on unchanged, and nothing is left.
+
+For every source and backend of the catalogue that runs on request; which processes and how, at random moments that are
+the same in each run. What a backend needs and this machine lacks is what `show` says, and the reason of the skip.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from gotriage import catalog
+from gotriage.agent.backends import load
+from gotriage.errors import EXIT_MISSING, EXIT_OK
+
+from tests.lab.process import wait_until
+from tests.real import harm
+from tests.real.harm import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from subprocess import Popen
+
+    from gotriage.catalog import Source
+
+    from tests.real.harm import Ward
+
+pytestmark = pytest.mark.real
+OPTIONS: dict[str, dict[str, str]] = {}
+"""What a source is started with besides, where it does nothing without."""
+MANY = 200
+LONG = 30.0
+"""Seconds that a trace would run."""
+DICE = harm.moments("one for each backend")
+
+
+def _backends() -> list[tuple[str, str, str]]:
+    """View, source and backend of all that is traced."""
+    return [
+        (view.id, source.name, load(path).backend)
+        for view in catalog.VIEWS
+        for name in view.sources
+        if (source := catalog.source(name)) is not None and source.asked
+        for path in source.backends
+    ]
+
+
+ALL = pytest.mark.parametrize(("view", "source", "backend"), _backends(), ids=lambda word: word)
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    folder = tmp_path_factory.mktemp("harm")
+    with harm.adopting(), harm.patient(folder, "healthy", "-rate=200") as sick:
+        yield harm.Ward(sick, folder)
+
+
+def quick(price: str) -> list[Moment]:
+    """One for a backend, all pairs of victim and signal in turn; more where a mistake would stop the service."""
+    if price != "stops":
+        return [replace(next(DICE), attached=True)]
+    return [
+        Moment(0.1, "agent", signal.SIGSTOP),
+        Moment(0.2, "helper", signal.SIGSTOP, signal.SIGKILL),
+        Moment(0.0, "helper", signal.SIGKILL),
+        Moment(0.3, "launcher", signal.SIGKILL),
+    ]
+
+
+def words(source: str, backend: str) -> dict[str, str]:
+    """The options of a start."""
+    return {**OPTIONS.get(source, {}), "backend": backend}
+
+
+def starts(ward: Ward, view: str, source: str, backend: str) -> None:
+    """A run that nobody disturbs; what was left would be in its way."""
+    done = ward.whole(ward.command(view, source, words(source, backend), 0.5))
+    if done.returncode == EXIT_MISSING:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == EXIT_OK, done.stderr
+
+
+def test_what_harm_would_be_seen(tmp_path: Path) -> None:
+    """A service that stands, and a breakpoint in its code."""
+    with harm.adopting(), harm.patient(tmp_path) as sick:
+        ward = harm.Ward(sick, tmp_path)
+        nobody = harm.Tree(cast("Popen[bytes]", sick.running.process))
+        assert ward.left(nobody) == []
+        os.kill(sick.pid, signal.SIGSTOP)
+        wait_until(lambda: any("is T" in line for line in ward.left(nobody)))
+        start = next(line for line in Path(f"/proc/{sick.pid}/maps").read_text().splitlines() if " r-xp " in line)
+        with open(f"/proc/{sick.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(int(start.partition("-")[0], 16) + 4096)
+            was = memory.read(1)
+            memory.seek(-1, os.SEEK_CUR)
+            memory.write(b"\xcc" if was != b"\xcc" else b"\x90")
+            assert any("1 bytes of" in line for line in ward.left(nobody))
+            memory.seek(-1, os.SEEK_CUR)
+            memory.write(was)
+        os.kill(sick.pid, signal.SIGCONT)
+        wait_until(lambda: ward.left(nobody) == [])
+
+
+@ALL
+def test_nothing_is_left(ward: Ward, view: str, source: str, backend: str) -> None:
+    price = cast("Source", catalog.source(source)).price
+    for moment in quick(price):
+        ward.strike(ward.command(view, source, words(source, backend), LONG), moment)
+    if price == "stops":
+        starts(ward, view, source, backend)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@ALL
+def test_nothing_is_left_at_many_moments(ward: Ward, view: str, source: str, backend: str) -> None:
+    starts(ward, view, source, backend)
+    for moment in itertools.islice(harm.moments(f"{source} {backend}"), MANY):
+        ward.strike(ward.command(view, source, words(source, backend), LONG), moment)
+    starts(ward, view, source, backend)
