@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 
 from gotriage.records.http import Http, HttpRoute
-from gotriage.render import http
+from gotriage.render import http, units
 from gotriage.render.cells import cell
 from gotriage.ui.http_pages import opened, route_page
 from gotriage.ui.screens.drill import DrillScreen
@@ -39,7 +39,7 @@ class HttpTab(TraceTab):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("v", "inside", show=False)]
     hints: ClassVar[Sequence[Hint]] = (("⏎", "open"), ("&", "filter"), ("o", "sort"))
-    spare: ClassVar[Sequence[str]] = ("client_error_share",)
+    spare: ClassVar[Sequence[str]] = ("recent_client_errors",)
     least: ClassVar[int] = 24
 
     # -- which way
@@ -110,12 +110,17 @@ class HttpTab(TraceTab):
         return row.key if isinstance(row, HttpRoute) else None
 
     def text(self, row: object, column: Column) -> str:
-        """The route with its method and peer; the mix of statuses."""
+        """The route with its method and peer; failures as a part of the calls; the mix of statuses."""
         assert isinstance(row, HttpRoute)
-        if column.field == "route":
-            return http.name_of(row, short=self.table.line_width <= WIDE)
-        if column.field == "statuses":
-            return http.mix(row)
+        match column.field:
+            case "route":
+                return http.name_of(row, short=self.table.line_width <= WIDE)
+            case "recent_errors":
+                return units.share(row.error_share)
+            case "recent_client_errors":
+                return units.share(row.client_error_share)
+            case "statuses":
+                return http.mix(row)
         return cell(row, column)
 
     def role(self, row: object, column: Column) -> str:
@@ -124,9 +129,9 @@ class HttpTab(TraceTab):
         if not row.recent and not row.in_flight:
             return "dim"
         match column.field:
-            case "error_share" if row.recent_errors:
+            case "recent_errors" if row.recent_errors:
                 return "critical" if (row.error_share or 0.0) >= MANY else "warning"
-            case "client_error_share" if row.recent_client_errors:
+            case "recent_client_errors" if row.recent_client_errors:
                 return "warning" if (row.client_error_share or 0.0) >= MANY else ""
             case "route":
                 return "strong"
