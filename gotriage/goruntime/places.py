@@ -36,6 +36,8 @@ AGAIN: Final = 1.0
 MAX_DEPTH: Final = 512
 UNNAMED: Final = "?"
 VDSO: Final = "[vdso]"
+IN_C: Final = Place("[C]", kind="c")
+"""Stands for callers in C, of which a walk along frame pointers finds none."""
 MOST_COPIED: Final = 1 << 20
 
 
@@ -62,17 +64,20 @@ class Places:
 
     # -- stacks
 
-    def name(self, stacks: Sequence[tuple[int, Sequence[int]]], *, sampled: bool = True) -> NamedStacks:
-        """Name stacks: each is the likely caller of its first address (0 for none) and its addresses.
+    def name(self, stacks: Sequence[tuple[int, Sequence[int], Sequence[int]]], *, sampled: bool = True) -> NamedStacks:
+        """Name stacks: each is the likely caller of its first address (0 for none), its addresses, and those of the Go
+        code further out, which stand in for what a walk through C has not found.
 
         `sampled`: the first address is where a thread was on a CPU; otherwise it is a return address, as the others.
         """
         table: dict[Place, int] = {}
         named: list[tuple[int, ...]] = []
         cut: list[int] = []
-        for number, (caller, pcs) in enumerate(stacks):
+        for number, (caller, pcs, outer) in enumerate(stacks):
             places = list(self._stack(caller, pcs[:MAX_DEPTH], exact=sampled))
-            if any(place is None for place in places):
+            if outer and not any(map(self._is_go, pcs)) and all(map(self._is_go, outer)):
+                places = [*places[:1], IN_C, *self._stack(0, outer[:MAX_DEPTH], exact=False)]
+            if None in places:
                 cut.append(number)
             named.append(tuple(table.setdefault(place, len(table)) for place in places if place is not None))
         return NamedStacks(tuple(table), tuple(named), tuple(cut))
@@ -92,9 +97,12 @@ class Places:
                     yield self._go(frame)
             exact, callee = self._functions.name(number) in TRAPS, self._functions.func_id(number)
 
+    def _is_go(self, pc: int) -> bool:
+        return self._functions is not None and self._functions.find(pc) >= 0
+
     def _whole(self, caller: int, pcs: Sequence[int]) -> Sequence[int]:
         """The addresses with the caller that frame pointers miss, where it is Go code and not there already."""
-        if not caller or not pcs or self._functions is None or self._functions.find(caller) < 0:
+        if not caller or not pcs or not self._is_go(caller):
             return pcs
         return pcs if caller in pcs[1:2] else (pcs[0], caller, *pcs[1:])
 

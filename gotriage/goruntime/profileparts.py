@@ -36,7 +36,7 @@ class NamedStacks(msgspec.Struct, frozen=True, array_like=True):
 class GoOffsets(msgspec.Struct, frozen=True, array_like=True):
     """Where the kernel finds a goroutine's facts: bytes into runtime.g (goid, m, gopc, startpc, labels) and
     runtime.m (curg); `thread_local`: bytes from a thread's fsbase to its g, None where that was not found;
-    `why` there are none."""
+    `why` there are none. syscallsp and so on: of a goroutine that has left Go, 0 where this version has none."""
 
     goid: int = 0
     m: int = 0
@@ -46,6 +46,9 @@ class GoOffsets(msgspec.Struct, frozen=True, array_like=True):
     labels: int = 0
     why: str = ""
     thread_local: int | None = None
+    syscallsp: int = 0
+    syscallpc: int = 0
+    syscallbp: int = 0
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):

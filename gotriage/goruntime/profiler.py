@@ -168,7 +168,9 @@ class Profiler:
             thread_local: int | None = None
             with suppress(GotriageError):  # then a register tells while Go code runs
                 thread_local = process.runtime.places(bases).tls if bases else None
-            return GoOffsets(goid, m, layout.offset("m", "curg"), gopc, startpc, labels, "", thread_local)
+            names = ("syscallsp", "syscallpc", "syscallbp")
+            left = [layout.offset("g", name) if layout.has("g", name) else 0 for name in names]
+            return GoOffsets(goid, m, layout.offset("m", "curg"), gopc, startpc, labels, "", thread_local, *left)
         except KeyError as error:
             return GoOffsets(why=f"not known of this version of Go: {error.args[0]}")
 
@@ -176,12 +178,13 @@ class Profiler:
         return self._process(pid).places.frame_sizes(_words(pcs))
 
     def _stacks(self, pid: int, stacks: bytes) -> NamedStacks:
-        """`stacks`: of each its number of addresses, the likely caller of the first one, and the addresses."""
+        """`stacks`: of each how many addresses and outer ones, the likely caller of the first, then all of them."""
         words, at, found = _words(stacks), 0, []
-        while at + 2 <= len(words):
-            count, caller = words[at : at + 2]
-            found.append((caller, words[at + 2 : at + 2 + count]))
-            at += 2 + count
+        while at + 3 <= len(words):
+            count, outer, caller = words[at : at + 3]
+            middle, end = at + 3 + count, at + 3 + count + outer
+            found.append((caller, words[at + 3 : middle], words[middle:end]))
+            at = end
         return self._process(pid).places.name(found)
 
     def _origins(self, pid: int, pairs: bytes) -> list[Origin]:

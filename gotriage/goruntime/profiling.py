@@ -21,8 +21,9 @@ DEADLINE: Final = 20.0
 MOST_DEPTH: Final = 512
 
 T = TypeVar("T")
-Chain = tuple[int, tuple[int, ...]]
-"""A likely caller of the first address, 0 for none; the addresses, innermost first."""
+Chain = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""A likely caller of the first address, 0 for none; the addresses, innermost first; Go code further out, where a
+goroutine has left it for C."""
 
 
 class _Process(Reader):
@@ -67,9 +68,9 @@ class Profiling:
         cut: set[int] = set()
         for part in _chunks(stacks):
             words: list[int] = []
-            for caller, pcs in part:
-                kept = pcs[:MOST_DEPTH]
-                words += (len(kept), caller, *kept)
+            for caller, pcs, outer in part:
+                kept, further = pcs[:MOST_DEPTH], outer[:MOST_DEPTH]
+                words += (len(kept), len(further), caller, *kept, *further)
             found = self._ask("stacks_named", NamedStacks, pid=pid, stacks=_packed(words))
             cut.update(len(named) + number for number in found.cut)
             named += [tuple(found.places[place] for place in stack) for stack in found.stacks]
@@ -114,7 +115,7 @@ def _chunks(stacks: Sequence[Chain]) -> Iterator[list[Chain]]:
     part: list[Chain] = []
     size = 0
     for chain in stacks:
-        need = 2 + min(len(chain[1]), MOST_DEPTH)
+        need = 3 + min(len(chain[1]), MOST_DEPTH) + min(len(chain[2]), MOST_DEPTH)
         if part and size + need > MOST_WORDS:
             yield part
             part, size = [], 0

@@ -186,7 +186,7 @@ class _Result:
         sums = self._sums
         keys = {group.stack: None for group in sums.groups.values() if group.stack in sums.pcs}
         numbers = {key: number for number, key in enumerate(keys)}
-        named = self._places.name([(0, sums.pcs[key]) for key in keys], sampled=False)
+        named = self._places.name([(0, sums.pcs[key], ()) for key in keys], sampled=False)
         groups = sorted((self._group(group, numbers) for group in sums.groups.values()), key=lambda one: -one.count)
         return WallLook(
             samples=sums.samples,

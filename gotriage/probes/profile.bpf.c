@@ -12,11 +12,15 @@
 #define KERNEL 48 /* addresses that are kept of each stack; the outermost ones of a deeper one are cut off */
 #define USER 127
 #define WORDS 4
+#define OUTER 24 /* addresses of Go code below a call into C */
 
 /* Offsets in bytes in runtime.g; 0 is not known. m.g0 is the first word of runtime.m. */
 const volatile __u64 go_gopc = 0;
 const volatile __u64 go_startpc = 0;
 const volatile __u64 go_labels = 0;
+const volatile __u64 go_syscallsp = 0;
+const volatile __u64 go_syscallpc = 0;
+const volatile __u64 go_syscallbp = 0;
 /* The thread pointer tells where g is: 0 in programs where that was not found; then only Go code's own register does. */
 const volatile __u32 go_thread_local = 0;
 const volatile __u32 kernel_stacks = 1;
@@ -27,6 +31,8 @@ struct sample {
 	__u64 goid, gopc, startpc, labels, link, words[WORDS];
 	char comm[16];
 	__u32 kernel_count, user_count;
+	__u64 outer_count;
+	__u64 outer[OUTER];
 	__u64 kernel[KERNEL];
 	__u64 user[USER]; /* last: no more of it is sent than there is */
 };
@@ -89,6 +95,32 @@ static __always_inline __u64 goroutine(struct task_struct *task, struct pt_regs 
 	return go_word(m + go_curg);
 }
 
+/* The Go code from which the goroutine has called into C (or the kernel), by the frame pointers from there on: those of
+ * C seldom lead back. */
+static __always_inline void walk_outer(struct sample *sample, __u64 g)
+{
+	__u64 frame[2], bp;
+	int i;
+
+	sample->outer_count = 0;
+	if (!g || !go_syscallbp || !go_word(g + go_syscallsp)) /* the others keep what they were last */
+		return;
+	sample->outer[0] = go_word(g + go_syscallpc);
+	bp = go_word(g + go_syscallbp);
+	if (!sample->outer[0])
+		return;
+	sample->outer_count = 1;
+	for (i = 1; i < OUTER; i++) {
+		if (!bp || bpf_probe_read_user(frame, sizeof(frame), (void *)bp) || !frame[1])
+			break;
+		sample->outer[i] = frame[1];
+		sample->outer_count = i + 1;
+		if (frame[0] <= bp) /* callers lie higher */
+			break;
+		bp = frame[0];
+	}
+}
+
 SEC("perf_event")
 int on_cpu(void *ctx)
 {
@@ -117,6 +149,7 @@ int on_cpu(void *ctx)
 	sample->gopc = g && go_gopc ? go_word(g + go_gopc) : 0;
 	sample->startpc = g && go_startpc ? go_word(g + go_startpc) : 0;
 	sample->labels = g && go_labels ? go_word(g + go_labels) : 0;
+	walk_outer(sample, g);
 	sp = BPF_CORE_READ(regs, sp);
 #if defined(__TARGET_ARCH_arm64)
 	sample->link = BPF_CORE_READ(regs, regs[30]);

@@ -56,13 +56,13 @@ class Namer:
     def _add_process(self, pid: int, samples: list[Taken], sums: Sums) -> None:
         try:
             self._learn_sizes(pid, {one.user[0] for one in samples if one.user})
-            chains = [(self._caller(pid, one), one.user) for one in samples]
+            chains = [self._chain(pid, one) for one in samples]
             self._learn_chains(pid, {chain for chain in chains if chain[1]})
             self._learn_origins(pid, {(one.gopc, one.startpc) for one in samples if one.goid})
             pointers = sorted({one.labels for one in samples if one.labels})
             labels = dict(zip(pointers, self._names.labels(pid, pointers), strict=True)) if pointers else {}
         except TargetGone:
-            chains, labels = [(0, one.user) for one in samples], {}
+            chains, labels = [(0, one.user, ()) for one in samples], {}
         keys: Counter[Key] = Counter()
         for one, chain in zip(samples, chains, strict=True):
             keys[self._key(pid, one, chain, labels)] += 1
@@ -90,10 +90,11 @@ class Namer:
             cut=cut or len(one.user) >= DEEPEST,
         )
 
-    def _caller(self, pid: int, one: Taken) -> int:
-        if not one.user:
-            return 0
-        return caller_of(self._sizes.get((pid, one.user[0]), -1), one.words, one.link, linked=self._linked)
+    def _chain(self, pid: int, one: Taken) -> Chain:
+        """The Go code further out matters only where the sample is outside of Go code."""
+        size = self._sizes.get((pid, one.user[0]), -1) if one.user else -1
+        outer = one.outer if size < 0 else ()
+        return caller_of(size, one.words, one.link, linked=self._linked), one.user, outer
 
     # -- each thing looked up once
 

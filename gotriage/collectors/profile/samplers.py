@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Numbers = Callable[[Sequence[int]], dict[int, int]]
 
-_SAMPLE: Final = struct.Struct("<QIIQQQQQ4Q16sII")
+_SAMPLE: Final = struct.Struct("<QIIQQQQQ4Q16sIIQ")
 """struct sample of probes/profile.bpf.c, up to its stacks."""
-_KERNEL: Final = 48
+_OUTER, _KERNEL = 24, 48
 _COUNTS: Final = struct.Struct("<QQ")
 MOST_SAMPLES: Final = 200_000
 """Samples that are taken out at once."""
@@ -37,6 +37,7 @@ class Taken(NamedTuple):
         words: the top of the user's stack; link: the link register, 0 where there is none.
         goid: of the goroutine that the thread worked for, 0 for none or where that is not known.
         gopc, startpc, labels: of that goroutine (runtime.g).
+        outer: addresses of the Go code from which it went into C or the kernel, innermost first.
     """
 
     pid: int
@@ -49,6 +50,7 @@ class Taken(NamedTuple):
     gopc: int = 0
     startpc: int = 0
     labels: int = 0
+    outer: tuple[int, ...] = ()
 
 
 class Sampler(Protocol):
@@ -101,6 +103,9 @@ class BpfSampler:
             "go_gopc": offsets.gopc,
             "go_startpc": offsets.startpc,
             "go_labels": offsets.labels,
+            "go_syscallsp": offsets.syscallsp,
+            "go_syscallpc": offsets.syscallpc,
+            "go_syscallbp": offsets.syscallbp,
             "kernel_stacks": int(kernel),
         }
         if offsets.thread_local is not None:
@@ -159,15 +164,16 @@ class BpfSampler:
 
 def unpacked(data: bytes) -> Taken | None:
     """A sample as the program wrote it; None for one that makes no sense."""
-    if len(data) < _SAMPLE.size + 8 * _KERNEL:
+    kernel_at = _SAMPLE.size + 8 * _OUTER
+    user_at = kernel_at + 8 * _KERNEL
+    if len(data) < user_at:
         return None
-    _, pid, _, goid, gopc, startpc, labels, link, *words, comm, inner, outer = _SAMPLE.unpack_from(data)
-    at = _SAMPLE.size + 8 * _KERNEL
-    outer = min(outer, (len(data) - at) // 8)
-    kernel = struct.unpack_from(f"<{min(inner, _KERNEL)}Q", data, _SAMPLE.size)
-    user = struct.unpack_from(f"<{outer}Q", data, at)
+    _, pid, _, goid, gopc, startpc, labels, link, *words, comm, inner, count, further = _SAMPLE.unpack_from(data)
+    outer = struct.unpack_from(f"<{min(further, _OUTER)}Q", data, _SAMPLE.size)
+    kernel = struct.unpack_from(f"<{min(inner, _KERNEL)}Q", data, kernel_at)
+    user = struct.unpack_from(f"<{min(count, (len(data) - user_at) // 8)}Q", data, user_at)
     name = comm.partition(b"\0")[0].decode("utf-8", "replace")
-    return Taken(pid, name, user, kernel, tuple(words), link, goid, gopc, startpc, labels)
+    return Taken(pid, name, user, kernel, tuple(words), link, goid, gopc, startpc, labels, outer)
 
 
 class PerfSampler:
@@ -183,6 +189,10 @@ class PerfSampler:
         self.notes: tuple[str, ...] = ()
         if kernel and not limits.kernel:
             self.notes += (f"stacks of the kernel are not permitted: {perfevents.why_refused()}",)
+        if go:
+            self.notes += (
+                "only samples in a goroutine's own code tell which it is, not those in the runtime's for it",
+            )
         if limits.whole:
             self.notes += ("the target has so many threads that whole CPUs are sampled",)
         self._pids = frozenset(pids)
