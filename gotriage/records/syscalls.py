@@ -27,6 +27,13 @@ class Share(msgspec.Struct, frozen=True, array_like=True):
     bytes: int = 0
 
 
+class Slot(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A step of a histogram: calls that took less than `below` seconds, and no less than the step before."""
+
+    below: float
+    count: int
+
+
 class Syscall(Row, frozen=True, kw_only=True):
     """One system call; counts are since the start of the trace, the time it was detached left out.
 
@@ -39,7 +46,7 @@ class Syscall(Row, frozen=True, kw_only=True):
         p50, p99: seconds, of the last seconds (`Syscalls.window`), estimated from a histogram whose steps are a
             quarter of a doubling: at most 13 % off. None without any call, or where time is not measured.
         longest, seconds: since the start: the longest call, and all together; seconds, exact.
-        histogram: pairs of an upper bound in seconds and the calls since the start that took less, in doublings.
+        histogram: of all calls since the start, in doublings.
         waits: it waits by nature (futex, epoll_pwait): its time says nothing bad.
     """
 
@@ -56,7 +63,7 @@ class Syscall(Row, frozen=True, kw_only=True):
     p99: float | None = None
     longest: float | None = None
     seconds: float | None = None
-    histogram: tuple[tuple[float, int], ...] = ()
+    histogram: tuple[Slot, ...] = ()
     waits: bool = False
 
 

@@ -79,20 +79,20 @@ def _head(record: Syscalls, row: Syscall, width: int) -> Iterator[PageLine]:
 def _histogram(row: Syscall, width: int) -> Iterator[PageLine]:
     if not row.histogram:
         return
-    most = max(count for _, count in row.histogram)
+    most = max(slot.count for slot in row.histogram)
     cells = max(min(width - 40, 60), 8)
     yield PageLine((("How long it takes", "title"),))
-    for bound, count in row.histogram:
-        heavy, thin = bar(count / most if most else 0.0, cells)
+    for slot in row.histogram:
+        heavy, thin = bar(slot.count / most if most else 0.0, cells)
         yield PageLine(
             (
-                (f"  under {units.latency(bound):>6} ", "label"),
+                (f"  under {units.latency(slot.below):>6} ", "label"),
                 (heavy, "plot"),
                 (thin, "faint"),
-                (f" {count:>11,} ", ""),
-                (f"{units.share(count / max(row.count, 1)):>6}", "dim"),
+                (f" {slot.count:>11,} ", ""),
+                (f"{units.share(slot.count / max(row.count, 1)):>6}", "dim"),
             ),
-            ("slot", bound),
+            ("slot", slot.below),
         )
     for line in wrap(f"{syscalls.ESTIMATED}; of the last seconds, the bars of all", width - 4):
         yield PageLine(((f"  {line}", "faint"),))

@@ -14,7 +14,7 @@ import numpy as np
 from gotriage.collectors.syscalls.kinds import CALLS, transfers, waits
 from gotriage.host.callnames import call_name
 from gotriage.records.errnos import errno_name
-from gotriage.records.syscalls import Caller, Share, Syscall
+from gotriage.records.syscalls import Caller, Share, Slot, Syscall
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
@@ -79,13 +79,13 @@ def quantile(slots: NDArray[np.unsignedinteger], part: float) -> float | None:
     return round((low + (high - low) * min(max(inside, 0.0), 1.0)) / NS, 9)
 
 
-def doublings(slots: NDArray[np.unsignedinteger]) -> tuple[tuple[float, int], ...]:
+def doublings(slots: NDArray[np.unsignedinteger]) -> tuple[Slot, ...]:
     """The histogram by doublings: upper bound in seconds, calls; from the first that has any to the last."""
     grouped = np.concatenate(([slots[0]], np.add.reduceat(slots[1:], np.arange(0, SLOTS - 1, 4))))
     there = np.flatnonzero(grouped)
     if not len(there):
         return ()
-    return tuple((2.0 ** (LEAST + at) / NS, int(grouped[at])) for at in range(int(there[0]), int(there[-1]) + 1))
+    return tuple(Slot(2.0 ** (LEAST + at) / NS, int(grouped[at])) for at in range(int(there[0]), int(there[-1]) + 1))
 
 
 @dataclass(slots=True)
