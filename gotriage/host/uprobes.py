@@ -82,7 +82,7 @@ class Uprobes:
         self._program = program
         self._at_once = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= AT_ONCE
         self._links: list[Link] = []
-        self._fd: int | None = None
+        self._fds: list[int] = []
         if self._at_once:
             try:
                 self.loaded = Object(data, name, constants=constants, attach_types={program: bpf.UPROBE_MULTI})
@@ -96,26 +96,31 @@ class Uprobes:
     @property
     def attached(self) -> bool:
         """Whether breakpoints stand."""
-        return self._fd is not None or bool(self._links)
+        return bool(self._fds or self._links)
 
     def attach(self, pid: int, path: str, places: Sequence[tuple[int, int]]) -> None:
         """Attach to places: file offset and cookie of each. All or none. Raises NotPermitted, OSError."""
         self.detach()
+        self.add(pid, path, places)
+
+    def add(self, pid: int, path: str, places: Sequence[tuple[int, int]]) -> None:
+        """Attach to places of a further file. All or none of these. Raises NotPermitted, OSError."""
         if self._at_once:
-            self._fd = bpf.link_uprobes(self.loaded.program_fd(self._program), pid, path, places)
+            self._fds.append(bpf.link_uprobes(self.loaded.program_fd(self._program), pid, path, places))
             return
+        before = len(self._links)
         try:
             for offset, cookie in places:
                 self._links.append(self.loaded.attach_uprobe(self._program, pid, path, offset, cookie=cookie))
         except BaseException:
-            self.detach()
+            while len(self._links) > before:
+                self._links.pop().close()
             raise
 
     def detach(self) -> None:
         """Take all breakpoints away; may be called twice."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+        while self._fds:
+            os.close(self._fds.pop())
         while self._links:
             self._links.pop().close()
 
