@@ -38,11 +38,11 @@ def versions() -> str:
     return f"{clang}\nlibbpf {major}.{minor}\n"
 
 
-def compile_one(name: str, arch: str, target: Path) -> None:
-    """Compile one program for one architecture ("x86", "arm64")."""
+def compile_one(name: str, arch: str, target: Path, folder: Path = PROBES) -> None:
+    """Compile one program of the folder for one architecture ("x86", "arm64")."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = ["clang", *FLAGS, f"-D__TARGET_ARCH_{arch}", f"-ffile-prefix-map={PROBES}=."]
-    subprocess.run([*command, "-c", f"{name}.bpf.c", "-o", str(target)], cwd=PROBES, check=True)
+    command = ["clang", *FLAGS, f"-D__TARGET_ARCH_{arch}", f"-ffile-prefix-map={folder}=."]
+    subprocess.run([*command, "-c", f"{name}.bpf.c", "-o", str(target)], cwd=folder, check=True)
     strip = shutil.which("llvm-strip") or "llvm-strip"
     subprocess.run([strip, "-g", str(target)], check=True)
 
