@@ -89,7 +89,8 @@ def opened(pid: int, rate: float | None) -> Process:
 def _places(memory: Memory, image: Image | None) -> Places:
     if image is None:
         return Places(memory)
-    module = image.build.main.path if image.build and image.build.main else ""
+    build = image.build
+    module = build.main.path if build and build.main else build.path if build else ""
     return Places(memory, image.functions, module)
 
 

@@ -8,6 +8,7 @@ from gotriage.collectors import Meter, Refusals
 from gotriage.collectors.profile import building, options
 from gotriage.collectors.profile.building import Key, Sums, Table
 from gotriage.errors import TargetGone
+from gotriage.goruntime.profileparts import Place
 from gotriage.goruntime.profiling import Profiling
 from gotriage.goruntime.refusals import NotGo
 from gotriage.host import clock
@@ -26,6 +27,8 @@ HZ: Final = 10
 SLICE: Final = 0.45
 """Seconds of sampling in one look of the agent."""
 ON_CPU: Final = "running"
+ON_A_CPU: Final = Place("[on a CPU]", kind="runtime")
+NOT_READ: Final = Place("[moved while it was read]", kind="runtime")
 
 _REFUSED = Refusals()
 
@@ -134,10 +137,11 @@ class WallTracer:
 
 
 def _key(look: WallLook, group: WallGroup, table: Table) -> Key:
-    """Of one that is on a CPU only the first function is known."""
+    """Of one that is on a CPU, or that moved while it was read, only the first function is known."""
     places = [look.places[number] for number in look.stacks[group.stack]] if group.stack >= 0 else []
-    if not places and group.start >= 0:
-        places = [look.sites[group.start]]
+    if not places:
+        places = [NOT_READ if group.state != ON_CPU else ON_A_CPU]
+        places += [look.sites[group.start]] if group.start >= 0 else []
     return Key(
         frames=tuple(table.number(place) for place in places),
         creator=building.frame_of(look.sites[group.creator]) if group.creator >= 0 else None,
