@@ -22,7 +22,7 @@ from gotriage.errors import (
     EXIT_USAGE,
     MissingFacility,
 )
-from gotriage.host import citizen, clock, privilege
+from gotriage.host import citizen, clock, privilege, tracefs
 from gotriage.session import control
 from gotriage.session.control import Message
 
@@ -258,6 +258,8 @@ class _Parent:
 
     def _agent_ended(self, status: int) -> None:
         _end_helpers()
+        if os.WIFSIGNALED(status):
+            tracefs.sweep()
         code = _status(status)
         if code in FINAL:
             self._tell(Message("over", code, "the agent has ended"))
@@ -291,10 +293,13 @@ class _Parent:
         pid = self._agent.pid
         while pid is not None and clock.monotonic() < until and not _gone(pid):
             clock.sleep(0.01)
-        if pid is not None and not _gone(pid) and citizen.end_all([pid]):
+        forced = pid is not None and not _gone(pid)
+        if forced and pid is not None and citizen.end_all([pid]):
             say = f"gotriage: the agent (pid {pid}) was ended, but waits in the kernel for a file system that hangs\n"
             sys.stderr.write(say)
         _end_helpers()
+        if forced:
+            tracefs.sweep()
 
 
 def _end_helpers() -> None:
@@ -355,8 +360,9 @@ def _close_all_but(*kept: int) -> None:
 
 
 def _end_with_helpers(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the shape of a handler
-    """SIGTERM, also when the parent was killed: no helper stays behind."""
+    """SIGTERM, also when the parent was killed: no helper stays behind, and no trace instance."""
     citizen.end_all(citizen.children(os.getpid()))
+    tracefs.leave()
     os._exit(128 + number)
 
 

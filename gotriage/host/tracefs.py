@@ -13,9 +13,10 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, Self
 
 from gotriage.errors import GotriageError, MissingFacility, NotPermitted
+from gotriage.host import clock
 from gotriage.host.proc import Proc
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PREFIX: Final = "gotriage-"
 NAME: Final = re.compile(r"gotriage-(\d+)-(\d+)-(\d+)")
 """PID, start time in ticks, PID namespace of who made it."""
 MOST_FILE: Final = 1 << 20
+TRIES: Final = 20
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 FIELD: Final = re.compile(r"field:([^;]*?)(\w+)(?:\[\d*\])?;\s*offset:(\d+);\s*size:(\d+);")
 OVERRUN: Final = re.compile(r"^(?:overrun|dropped events): (\d+)", re.MULTILINE)
@@ -122,6 +124,9 @@ def _call(number: int, *arguments: object) -> int:
 class Instance:
     """A set of buffers of our own with its own events, until `close`. Raises as `Tracefs`."""
 
+    live: ClassVar[set[Instance]] = set()
+    """Those of this process."""
+
     def __init__(self, tracefs: Tracefs, *, kilobytes: int = 1024, label: str = "") -> None:
         """`kilobytes` of buffer for each CPU; `label`, a few letters, tells two instances of one maker apart."""
         self._tracefs = tracefs
@@ -133,6 +138,7 @@ class Instance:
         except FileExistsError:
             _remove(tracefs, self.name)
             os.mkdir(self._path, 0o700, dir_fd=tracefs.fd)
+        self.live.add(self)
         try:
             self.write("tracing_on", "0")
             self.write("buffer_size_kb", str(kilobytes))
@@ -184,11 +190,24 @@ class Instance:
             total += sum(map(int, OVERRUN.findall(self._tracefs.text(f"{folder}/{name}/stats"))))
         return total
 
-    def close(self) -> None:
-        """Take it away; may be called twice."""
+    def close(self) -> bool:
+        """Take it away; whether it is gone. May be called twice."""
         while self._readers:
             os.close(self._readers.pop())
-        _remove(self._tracefs, self.name)
+        gone = _remove(self._tracefs, self.name)
+        if gone:
+            self.live.discard(self)
+        return gone
+
+
+def leave() -> None:
+    """The process is about to end, in whatever its threads do: take its instances away. Never raises."""
+    for instance in list(Instance.live):
+        for _ in range(TRIES):
+            with suppress(OSError):
+                if instance.close():
+                    break
+            clock.sleep(0.01)  # another thread is just reading
 
 
 def own_name() -> str:
