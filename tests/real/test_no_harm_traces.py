@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +18,8 @@ import pytest
 from gotriage import catalog
 from gotriage.agent.backends import load
 from gotriage.errors import EXIT_MISSING, EXIT_OK
+from gotriage.host import tracefs
+from gotriage.host.proc import Proc
 
 from tests.lab.process import wait_until
 from tests.real import harm
@@ -113,6 +116,23 @@ def test_nothing_is_left(ward: Ward, view: str, source: str, backend: str) -> No
         ward.strike(ward.command(view, source, words(source, backend), LONG), moment)
     if price == "stops":
         starts(ward, view, source, backend)
+
+
+def test_a_start_takes_away_what_dead_ones_of_ours_left_and_nothing_else(ward: Ward) -> None:
+    own, start = tracefs.own_name(), Proc().stat(os.getpid()).start_ticks
+    namespace = own.rpartition("-")[2]
+    dead = f"gotriage-{os.getpid()}-{start + 1}-{namespace}-syscalls"  # the number was given anew since
+    others = (f"{own}-x", f"foreign-{os.getpid()}", f"gotriage-{os.getpid()}-{start + 1}-1-elsewhere", "gotriage-notes")
+    with tracefs.Tracefs() as opened:
+        try:
+            for name in (dead, *others):
+                os.mkdir(f"instances/{name}", dir_fd=opened.fd)
+            ward.whole(ward.command("http", "http", {}, 0.2))
+            assert {dead, *others} & set(opened.names("instances")) == set(others)
+        finally:
+            for name in (dead, *others):
+                with suppress(FileNotFoundError):
+                    os.rmdir(f"instances/{name}", dir_fd=opened.fd)
 
 
 @pytest.mark.slow
