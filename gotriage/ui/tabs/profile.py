@@ -10,6 +10,7 @@ from gotriage.records.profile import CpuProfile, Profile, TopFunction, WallProfi
 from gotriage.records.tracing import Traces
 from gotriage.render import flame, profile, profile_export
 from gotriage.render.cells import cell
+from gotriage.render.goroutines import short
 from gotriage.ui.profile_files import write
 from gotriage.ui.profile_pages import function_page, nothing_page, summary, under_cursor
 from gotriage.ui.state import note
@@ -69,11 +70,12 @@ class ProfileTab(Traced):
         Binding("E", "export", show=False, id="export"),
     ]
     by_itself: ClassVar[bool] = False
+    every: ClassVar[float] = 0.3
 
     def __init__(self, front: Front, view: View) -> None:
         super().__init__(front, view)
         self._kind, self._shown = CPU, SHOWN[0]
-        self._look = flame.Look()
+        self._looks = {CPU: flame.Look(), WALL: flame.Look(system=False)}
         self._comparing, self._pinned = False, False
         self._base: Profile | None = None
         self._agreed = False
@@ -81,11 +83,17 @@ class ProfileTab(Traced):
         self._profile: Profile | None = None
         self._flame = FlameView(id="flame")
         self._functions = BigTable(
-            view.columns, key=_function, role=self._role, spare=("caller", "own_share"), id="functions"
+            view.columns,
+            key=_function,
+            role=self._role,
+            text=_text,
+            spare=("caller", "own_share"),
+            least=26,
+            id="functions",
         )
         self._threads = BigTable(profile.THREADS, key=_thread, id="threads")
         self._changes = BigTable(
-            profile.CHANGES, key=_function, role=self._role, text=_change_text, spare=("cum_before",), id="changes"
+            profile.CHANGES, key=_function, role=self._role, text=_text, spare=("cum_before",), id="changes"
         )
         self._nothing = Page(lambda width: nothing_page(front, self._kind, width), id="nothing")
         self._summary = OneLine(self._summary_line)
@@ -94,6 +102,11 @@ class ProfileTab(Traced):
         self._note.add_class("note")
 
     # -- what there is
+
+    @property
+    def _look(self) -> flame.Look:
+        """How profiles of the kind are shown: by the clock the runtime's own goroutines only wait."""
+        return self._looks[self._kind]
 
     @property
     def kinds(self) -> Sequence[type[Record]] | None:
@@ -236,8 +249,6 @@ class ProfileTab(Traced):
         self._kind = WALL if self._kind == CPU else CPU
         if self._shown == "threads":
             self._shown = SHOWN[0]
-        if self._look.by == "thread" or self._look.by == "state":
-            self._look = flame.Look("", self._look.kernel, self._look.system)
         if self._kind == WALL and self._live and self.front.session.latest(WallProfile) is None and not self.running:
             self.start(WALL, self.options(), AGAIN)
         self.pull_now()
@@ -270,7 +281,7 @@ class ProfileTab(Traced):
 
     def _change(self, *, by: str | None = None, kernel: bool | None = None, system: bool | None = None) -> None:
         look = self._look
-        self._look = flame.Look(
+        self._looks[self._kind] = flame.Look(
             look.by if by is None else by,
             look.kernel if kernel is None else kernel,
             look.system if system is None else system,
@@ -390,7 +401,9 @@ class ProfileTab(Traced):
         return "" if column.unit == "share" and cell(row, column) != "0 %" else "dim"
 
     def _summary_line(self, width: int) -> Spans:
-        return summary(self._profile, self._against(), self._look, width) if self._profile is not None else ()
+        if self._profile is None:
+            return ()
+        return summary(self._profile, self._against(), self._look, width, threads=self._shown == "threads")
 
     def _under_line(self, width: int) -> Spans:
         if self._profile is None or self._shown != "flame":
@@ -406,7 +419,8 @@ def _thread(row: object) -> object:
     return getattr(row, "tid", 0)
 
 
-def _change_text(row: object, column: Column) -> str:
+def _text(row: object, column: Column) -> str:
+    """Functions without the folders of their packages, which the page of the row has."""
     if column.field == "change":
         return profile.points(getattr(row, "change", 0.0))
-    return cell(row, column)
+    return short(cell(row, column)) if column.field in ("function", "caller", "creator") else cell(row, column)

@@ -1,0 +1,190 @@
+"""Profiles: from the key to the flame graph, names on a stripped program, and what they cost the target.
+
+- *Screen*: the TUI on a terminal of its own, a CPU profile of 5 s of a busy service; seconds from the last key to the
+  picture of the whole profile.
+- *Names*: frames outside of the kernel whose function is known, of a stripped Go service under load.
+- *Throughput*: tests/services/parked with 10,000 goroutines in a closed loop of HTTP requests by wrk, with a wall-clock
+  profile at 10 samples a second, with a CPU profile at 99 Hz, and with neither, in turn; each round gives the ratio to
+  the runs without any before and after it. "A/A" is a run without any against the same: the noise.
+
+    python -m bench.profiles [--rounds 5] [--seconds 4] [--goroutines 10000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import select
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.watching import start_in_pty
+from tests.lab import toolchain
+from tests.lab.process import Running, Start, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+GOTRIAGE = str(ROOT / ".venv/bin/gotriage")
+STRIPPED = ("-ldflags=-s -w",)
+PATH = "/gap?ms=0"
+"""Is refused at once: the smallest request that the service answers."""
+BEFORE, AFTER = 2.5, 1.5
+"""Seconds that a profile runs before and after what is measured beside it."""
+
+
+# -- screen
+
+
+def screen(pid: int) -> float:
+    """Seconds from the key that starts a profile of 5 s to the picture of all of it."""
+    child, fd = start_in_pty([GOTRIAGE, "--pid", str(pid)], 120, 40)
+    seen = bytearray()
+
+    def wait_for(text: bytes, seconds: float = 40.0) -> None:
+        ends = time.monotonic() + seconds
+        while text not in seen:
+            if time.monotonic() > ends:
+                raise SystemExit(f"{text!r} did not come on the screen")
+            if select.select([fd], [], [], 0.05)[0]:
+                seen.extend(os.read(fd, 1 << 16))
+        seen.clear()
+
+    try:
+        wait_for(b"LIVE")
+        time.sleep(1.0)
+        os.write(fd, b"P")
+        wait_for(b"none so far")
+        os.write(fd, b"r")
+        wait_for(b"hits a second")
+        os.write(fd, b"y")
+        begun = time.monotonic()
+        wait_for(b"its time is over")
+        return time.monotonic() - begun
+    finally:
+        os.write(fd, b"q")
+        os.waitpid(child, 0)
+        os.close(fd)
+
+
+# -- names
+
+
+def names(running: Running) -> tuple[int, int, int, int]:
+    """Samples, those whose goroutine is known, frames outside of the kernel, and those that have a name."""
+    with load(running.address, 8.0):
+        words = [GOTRIAGE, "show", "profile", "--pid", str(running.pid), "--for", "5s", "--json"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    found = json.loads(said.splitlines()[0])
+    keys = ("samples", "attributed", "user_frames", "named_frames")
+    samples, attributed, frames, named = (int(found.get(key, 0)) for key in keys)
+    return samples, attributed, frames, named
+
+
+# -- throughput
+
+
+@contextmanager
+def load(address: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """Requests in a closed loop, for so long."""
+    words = ["wrk", "-t1", "-c8", f"-d{seconds:g}s", f"http://{address}{PATH}"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.communicate()
+
+
+def throughput(address: str, seconds: float) -> float:
+    """Requests a second."""
+    with load(address, seconds) as process:
+        said = process.communicate()[0]
+    found = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    if found is None:
+        raise SystemExit(f"wrk said: {said}")
+    return float(found[1])
+
+
+@contextmanager
+def profiled(pid: int, kind: str, seconds: float) -> Iterator[None]:
+    """While a profile is taken, which began some seconds ago."""
+    if kind == "nothing":
+        time.sleep(BEFORE)
+        yield
+        return
+    words = [GOTRIAGE, "show", "profile", "--pid", str(pid), "--trace", kind]
+    words += ["--for", f"{seconds + BEFORE + AFTER:g}s", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        time.sleep(BEFORE)
+        yield
+    finally:
+        said, problem = process.communicate()
+        if process.returncode:
+            raise SystemExit(problem)
+        record = json.loads(said.splitlines()[0])
+        took = f", {record['took'] / record['looks'] * 1e3:.0f} ms a look" if record.get("looks") else ""
+        per_second = (record.get("looks") or record["samples"]) / record["seconds"]
+        print(f"    {kind}: {per_second:.1f} a second{took}", file=sys.stderr)
+
+
+def cost(running: Running, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Ratios of throughput to the mean of the runs without any just before and after."""
+    found: dict[str, list[float]] = {"A/A": [], "wall": [], "profile": []}
+
+    def run(kind: str) -> float:
+        with profiled(running.pid, kind, seconds):
+            return throughput(running.address, seconds)
+
+    run("nothing")
+    for _ in range(rounds):
+        before = run("nothing")
+        for name, ratios in found.items():
+            value = run("nothing" if name == "A/A" else name)
+            after = run("nothing")
+            ratios.append(value / ((before + after) / 2))
+            before = after
+    return found
+
+
+def line(name: str, values: list[float], target: str) -> None:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    print(f"{name:<34}{middle:>8.3f}  ({low:.3f} to {high:.3f}, {len(values)} rounds)  {target}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--goroutines", type=int, default=10_000)
+    given = parser.parse_args()
+    with ExitStack() as stack:
+        busy = stack.enter_context(started(Start(toolchain.build("goill", flags=STRIPPED), ("-ill=busy",))))
+        line("seconds to the flame graph of 5 s", [screen(busy.pid) for _ in range(given.rounds)], "to reach: 6.5")
+    binary = toolchain.build("parked", flags=STRIPPED)
+    with started(Start(binary, (f"-n={given.goroutines}",))) as running:
+        samples, attributed, frames, named = names(running)
+        print(
+            f"{'frames named, stripped':<34}{named / max(frames, 1):>8.4f}  ({named:,} of {frames:,})  to reach: 0.99"
+        )
+        print(
+            f"{'samples with their goroutine':<34}{attributed / max(samples, 1):>8.3f}  ({attributed:,} of {samples:,})"
+        )
+        ratios = cost(running, given.rounds, given.seconds)
+    line("throughput, A/A", ratios["A/A"], "")
+    line(f"throughput, wall, {given.goroutines:,} goroutines", ratios["wall"], "to reach: 0.95")
+    line("throughput, CPU at 99 Hz", ratios["profile"], "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
