@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gotriage.records import AnyRecord, Record
+from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
@@ -267,6 +268,30 @@ SOURCES: tuple[Source, ...] = (
         longest=30.0,
         about="strace(1): each system call with arguments, result and reason",
     ),
+    Source(
+        "calls",
+        (_C + "calls.probed:ProbedCalls",),
+        (LibraryCalls,),
+        every=1.0,
+        deadline=10.0,
+        price="heavy",
+        asked=True,
+        lasts=60.0,
+        budget=0.05,
+        about="user probes where the functions of mapped C libraries begin that the program calls",
+    ),
+    Source(
+        "ltrace",
+        (_C + "calls.ltraced:LtraceCalls",),
+        (LibraryCalls,),
+        every=0.5,
+        deadline=30.0,
+        price="stops",
+        asked=True,
+        lasts=3.0,
+        longest=30.0,
+        about="ltrace(1), for programs with one thread",
+    ),
 )
 
 PICKER_SOURCES: tuple[Source, ...] = (
@@ -511,6 +536,26 @@ VIEWS: tuple[View, ...] = (
         price="light",
         command="tcpdump -i any -A -s 200 tcp | grep -aE '(GET|POST|PUT|PATCH|DELETE|HEAD) /|HTTP/1'",
         facts=True,
+    ),
+    View(
+        "calls",
+        "Calls",
+        "C",
+        "functions of C libraries that a cgo or other dynamically linked program calls, counted; by ltrace also timed",
+        (LibraryCalls,),
+        ("calls", "ltrace"),
+        table=LibraryCalls,
+        columns=(
+            Column("function", "FUNCTION"),
+            Column("rate", "RATE", "rate", 9),
+            Column("share", "SHARE", "share", 6),
+            Column("count", "CALLS", "count", 11),
+            Column("each", "EACH", "latency", 7),
+            Column("seconds", "TIME", "latency", 7, wide=True),
+            Column("library", "LIBRARY", "text", 18),
+        ),
+        price="heavy",
+        command="ltrace -c -p {pid}   (which crashes programs with several threads)",
     ),
 )
 

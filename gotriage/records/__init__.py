@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gotriage.records.base import Record, Row, Why
+from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
@@ -53,6 +54,7 @@ AnyRecord = (
     | Traces
     | Syscalls
     | Straced
+    | LibraryCalls
     | CpuProfile
     | WallProfile
     | Http
