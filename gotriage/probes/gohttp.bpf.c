@@ -368,18 +368,15 @@ static __always_inline void read_request(struct running *call, __u64 request, bo
 /* The method of a stream is the first string in it that begins with "/": 1 + the number of its word, 0 for none. */
 static __noinline int method_in(__u64 stream)
 {
-	__u64 words[WORDS];
-	char first;
+	for (int i = 0; i < WORDS; i++) {
+		__u64 string[2] = {};
+		char first = 0;
 
-	if (bpf_probe_read_user(words, sizeof(words), (void *)stream))
-		return 0;
-	for (int i = 0; i < WORDS - 1; i++) {
-		__u64 length = words[i + 1];
-
-		first = 0;
-		if (length < 2 || length > 512)
+		if (bpf_probe_read_user(string, sizeof(string), (void *)(stream + 8 * i)))
+			return 0;
+		if (string[1] < 2 || string[1] > 512)
 			continue;
-		bpf_probe_read_user(&first, 1, (void *)words[i]);
+		bpf_probe_read_user(&first, 1, (void *)string[0]);
 		if (first == '/')
 			return i + 1;
 	}
