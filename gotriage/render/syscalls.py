@@ -139,12 +139,6 @@ PATHS = (
     Column("error", "ERROR", "text", 7),
     Column("path", "PATH", "text", 0),
 )
-ERRORS = (
-    Column("count", "TIMES", "count", 9),
-    Column("share", "OF CALLS", "share", 8),
-    Column("error", "ERROR", "text", 12),
-    Column("words", "WHICH MEANS", "text", 0),
-)
 
 
 class Doing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage.records.errnos import USUAL
 from gotriage.records.syscalls import Syscalls
 from gotriage.render import syscalls, text, units
 from gotriage.ui.goroutine_pages import open_item as open_goroutine
@@ -43,10 +44,7 @@ def call_page(front: Front, name: str, width: int) -> Iterator[PageLine]:
     doing = syscalls.Doing(front.session)
     yield from _head(record, row, width)
     yield from _histogram(row, width)
-    if row.errnos:
-        lines = syscalls.error_lines(row)
-        items = [("error", line.error) for line in lines]
-        yield from section_lines(syscalls.Section("Why it fails", syscalls.ERRORS, lines, items), width)
+    yield from _errors(row, width)
     sections = [
         syscalls.paths(record, name), syscalls.blocked(record, doing, name), syscalls.slowest(record, doing, name),
         syscalls.threads(record, doing, name), syscalls.goroutines(record, doing, name),
@@ -69,7 +67,7 @@ def _head(record: Syscalls, row: Syscall, width: int) -> Iterator[PageLine]:
     if row.seconds is not None:
         spans = [(fit("took", LABEL), "label"), (f"p50 {units.latency(row.p50)}", "strong")]
         spans += [(f"   p99 {units.latency(row.p99)}", "strong"), (f"   longest {units.latency(row.longest)}", "")]
-        spans.append((f"   all together {units.seconds(round(row.seconds, 3))}", "dim"))
+        spans.append((f"   all together {units.latency(round(row.seconds, 6))}", "dim"))
         yield PageLine(cut_spans(spans, width))
     if row.waits:
         yield PageLine((("it waits by nature: a long time here says nothing bad", "dim"),))
@@ -96,6 +94,20 @@ def _histogram(row: Syscall, width: int) -> Iterator[PageLine]:
         )
     for line in wrap(f"{syscalls.ESTIMATED}; of the last seconds, the bars of all", width - 4):
         yield PageLine(((f"  {line}", "faint"),))
+    yield PageLine()
+
+
+def _errors(row: Syscall, width: int) -> Iterator[PageLine]:
+    """How it fails, each error in words."""
+    if not row.errnos:
+        return
+    yield PageLine((("Why it fails", "title"),))
+    for line in syscalls.error_lines(row):
+        head = f"{units.count(line.count):>11} {units.share(line.share):>6}  {line.error:<12}"
+        role = "dim" if line.error in USUAL else "warning"
+        for at, words in enumerate(wrap(line.words, max(width - len(head) - 4, 20))):
+            left = head if not at else " " * len(head)
+            yield PageLine(((f"  {left} ", role), (words, "")), ("error", line.error))
     yield PageLine()
 
 

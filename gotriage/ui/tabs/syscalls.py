@@ -76,7 +76,7 @@ class SyscallsTab(TraceTab):
         ("a", "arguments"),
         ("v", "level"),
     )
-    least: ClassVar[int] = 12
+    least: ClassVar[int] = 10
 
     def __init__(self, front: Front, view: View) -> None:
         super().__init__(front, view)
@@ -129,7 +129,8 @@ class SyscallsTab(TraceTab):
         """Errors with their numbers, the usual ones last; a bar where the share has room for one."""
         if isinstance(row, Syscall) and column.field == "errnos":
             names = sorted(row.errnos.items(), key=lambda item: (item[0] in USUAL, -item[1]))
-            return ", ".join(f"{name} {units.count(count)}" for name, count in names)
+            read = units.count if self.table.line_width > WIDE else _brief
+            return ", ".join(f"{name} {read(count)}" for name, count in names)
         if isinstance(row, Syscall) and column.field == "share" and column.width > len("100 %") + 2:
             heavy, thin = bar(row.share, column.width - 7)
             return f"{heavy}{thin} {units.share(row.share):>6}"
@@ -194,3 +195,11 @@ class SyscallsTab(TraceTab):
     def _drill(self, name: str, build: Callable[[int], Sequence[PageLine]]) -> None:
         opened = lambda item: call_pages.open_item(self.front, item)  # noqa: E731  # one expression, used once
         self.app.push_screen(DrillScreen(self.front, (self.view.title, name), build, opened))
+
+
+def _brief(count: int) -> str:
+    """A count where there is little room: 2,345 is 2.3k."""
+    if count < 1000:
+        return str(count)
+    number, unit = (count / 1e3, "k") if count < 999_500 else (count / 1e6, "M")
+    return f"{number:.1f}{unit}" if number < 9.95 else f"{number:,.0f}{unit}"
