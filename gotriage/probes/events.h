@@ -203,11 +203,14 @@ static __always_inline bool is_target(__u32 tgid)
 	return bpf_map_lookup_elem(&targets, &tgid) != NULL;
 }
 
+/* The process whose goroutines are known. */
+const volatile __u32 go_tgid = 0;
+
 static __always_inline __u64 my_goid(void)
 {
 	struct task_struct *task;
 
-	if (!go_goid)
+	if (!go_goid || my_tgid() != go_tgid)
 		return 0;
 	task = bpf_get_current_task_btf();
 #if defined(__TARGET_ARCH_arm64)
