@@ -161,6 +161,8 @@ def parse(data: bytes, registers: int) -> tuple[list[Sample], int]:
 def _sample(body: bytes, registers: int) -> Sample | None:
     try:
         pid, tid, when, count = struct.unpack_from("=IIQQ", body)
+        if count > len(body):
+            return None
         kernel, user = _chains(struct.unpack_from(f"={count}Q", body, 24))
         words: tuple[int, ...] = ()
         values = [0, 0]
@@ -172,6 +174,8 @@ def _sample(body: bytes, registers: int) -> Sample | None:
                 values[:registers] = struct.unpack_from(f"={registers}Q", body, at)
                 at += 8 * registers
             (size,) = struct.unpack_from("=Q", body, at)
+            if size > len(body):
+                return None
             (used,) = struct.unpack_from("=Q", body, at + 8 + size) if size else (0,)
             words = struct.unpack_from(f"={min(used, size) // 8}Q", body, at + 8)
     except struct.error:

@@ -1,4 +1,4 @@
-// Command cgo is linked dynamically: it calls the C library and keeps a thread inside C.
+// Command cgo is linked dynamically: it calls the C library and keeps a thread inside C, with -burn a busy one too.
 package main
 
 /*
@@ -7,27 +7,37 @@ package main
 #include <unistd.h>
 
 static double root(double x) { return sqrt(x); }
+__attribute__((noinline)) double burn_in_c(double x) {
+	for (int i = 0; i < 100000; i++) x = x * 1.0000001 + 1e-9;
+	return x;
+}
 static void wait_in_c(void) { for (;;) pause(); }
 */
 import "C"
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 )
 
 func main() {
 	ready := flag.String("ready-file", "", "write here once ready")
 	threads := flag.Int("threads", 1, "threads that wait inside C")
+	burn := flag.Bool("burn", false, "a goroutine with a label keeps a CPU busy in C")
 	flag.Parse()
 	ends := make(chan os.Signal, 1)
 	signal.Notify(ends, syscall.SIGINT, syscall.SIGTERM)
 	for i := 0; i < *threads; i++ {
 		go C.wait_in_c()
+	}
+	if *burn {
+		go pprof.Do(context.Background(), pprof.Labels("job", "burn"), burnForever)
 	}
 	_, _ = net.LookupHost("localhost")
 	fmt.Fprintf(os.Stderr, "service up root=%.3f\n", float64(C.root(2)))
@@ -39,3 +49,16 @@ func main() {
 	}
 	<-ends
 }
+
+func burnForever(context.Context) {
+	x := 1.0
+	for {
+		x = callC(x)
+		if x > 1e9 {
+			x = 1
+		}
+	}
+}
+
+//go:noinline
+func callC(x float64) float64 { return float64(C.burn_in_c(C.double(x))) }
