@@ -43,10 +43,11 @@ class Result(NamedTuple):
 
 
 _LEADER: Final = re.compile(
-    r"(?:\[pid +(?P<bracket>\d+)(?:<[^>]*>)?\] +|(?P<tid>\d+)(?:<[^>]*>)? +)?(?:(?P<at>\d+\.\d+) +)?"
+    r"(?:\[pid +(?P<bracket>\d+)(?:<[^>]*>)?\] +|(?P<tid>\d+)(?:<[^>]*>)? +)?"
+    r"(?:(?P<at>\d+\.\d+) +|\d\d:\d\d:\d\d(?:\.\d+)? +)?"
 )
 _NAME: Final = r"(?P<call>[a-z_][a-z0-9_]*|\?{3,4})"
-_MARK: Final = re.compile(r",?\s*<(unfinished|detached)(?: #\d+)? \.\.\.>\)?$")
+_MARK: Final = re.compile(r",?\s*(?:<(unfinished|detached)(?: #\d+)? \.\.\.>\)?|strace: Process \d+ attached)$")
 _RESUMED: Final = re.compile(r"<\.\.\. " + _NAME.replace("call", "name") + r" resumed(?: #\d+)?> ?")
 _BEGIN: Final = re.compile(_NAME + r"\(")
 _ARGUMENTS: Final = re.compile(
@@ -88,7 +89,7 @@ def parse_line(line: str) -> Line:
         return Line("note" if _is_note(text) else "unread", tid, at, text=text)
     mark = _MARK.search(text)
     if mark is not None:
-        kind: Kind = "begun" if mark[1] == "unfinished" else "left"
+        kind: Kind = "left" if mark[1] == "detached" else "begun"
         return Line(
             kind, tid, at, begin["call"], text[begin.end() : mark.start()] + (", " if mark[0][0] == "," else "")
         )
@@ -129,7 +130,7 @@ def parse_restarted(call: str, arguments: str) -> str:
 
 
 def _is_note(text: str) -> bool:
-    return text.startswith(("strace: ", "Process ", "[ Process ", "<detached ...>", " <detached ...>", "<unavailable>"))
+    return text.lstrip().startswith(("strace: ", "Process ", "[ Process ", "<detached", "<unfinished", "<unavailable>"))
 
 
 # -- signals

@@ -152,7 +152,7 @@ class Log:
         failure = self._failures.get(key)
         if failure is None:
             if len(self._failures) >= FAILURES:
-                key = (done.call, done.error, "(others)")
+                key = ("(others)", "", "")
             failure = self._failures.setdefault(key, _Failure(done.words))
         failure.count += 1
         failure.last = done.at
