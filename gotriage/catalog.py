@@ -19,6 +19,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
@@ -292,6 +293,17 @@ SOURCES: tuple[Source, ...] = (
         longest=30.0,
         about="ltrace(1), for programs with one thread",
     ),
+    Source(
+        "probes",
+        (_C + "probes:ProbeTracer",),
+        (Probes, ProbeEvents, ProbeTables),
+        every=0.5,
+        deadline=10.0,
+        price="light",
+        asked=True,
+        budget=0.05,
+        about="prebuilt BPF programs for each probe, else bpftrace, BCC or plain trace events",
+    ),
 )
 
 PICKER_SOURCES: tuple[Source, ...] = (
@@ -556,6 +568,27 @@ VIEWS: tuple[View, ...] = (
         ),
         price="heavy",
         command="ltrace -c -p {pid}   (which crashes programs with several threads)",
+    ),
+    View(
+        "probes",
+        "Probes",
+        "B",
+        "a library of small kernel probes: programs started, opens, connects, DNS, slow files, signals, waits, Go's runtime",
+        (Probes, ProbeEvents, ProbeTables),
+        ("probes",),
+        table=Probes,
+        columns=(
+            Column("title", "PROBE", "text", 22),
+            Column("group", "OF", "text", 9),
+            Column("price", "PRICE", "text", 5),
+            Column("state", "STATE", "text", 11),
+            Column("backend", "BACKEND", "text", 8),
+            Column("events", "SEEN", "count", 8),
+            Column("about", "SHOWS"),
+            Column("id", "ID", "text", 15, wide=True),
+        ),
+        price="light",
+        command="bpftrace -e 'tracepoint:sched:sched_process_exec {{ printf(\"%d %s\\n\", pid, str(args->filename)); }}'",
     ),
 )
 

@@ -174,7 +174,7 @@ class TraceWorker(Worker):
         """Tell what a start would cost; the trace that runs, if any, goes on untouched."""
         row = self._row(options)
         try:
-            tracer, row = self._chosen(row, start=False)
+            tracer, row = self._chosen(row, start=False, options=options)
             tracer.close()
             row = replace(row, state="priced")
         except NotStarted as error:
@@ -276,7 +276,7 @@ class TraceWorker(Worker):
         wanted = options.get("backend", "")
         for name in self.source.backends:
             kind = cast("type[Tracer]", load(name))
-            if wanted and kind.backend != wanted:
+            if wanted and wanted not in backends_of(kind):
                 continue
             tracer: Tracer | None = None
             try:
@@ -296,7 +296,8 @@ class TraceWorker(Worker):
                 passed.append(f"{kind.backend}: {clean(reason_of(error), 400)}")
                 first = first or error
         if first is None:
-            known = ", ".join(dict.fromkeys(load(name).backend for name in self.source.backends))
+            kinds = [cast("type[Tracer]", load(name)) for name in self.source.backends]
+            known = ", ".join(dict.fromkeys(each for kind in kinds for each in backends_of(kind)))
             refused = replace(row, state="refused", reason=f"no backend {clean(wanted, 40)!r}; there are: {known}")
             raise NotStarted(refused, UsageError(refused.reason))
         gap = gap_of(self.source.name, first)
@@ -439,6 +440,12 @@ class TraceWorker(Worker):
             run.look_at = now + min(self.interval, run.on)
             run.row = replace(run.row, state="running")
         self._board.put(run.row)
+
+
+def backends_of(kind: type[Tracer]) -> tuple[str, ...]:
+    """What a class calls itself, or the several backends that it chooses from."""
+    several: tuple[str, ...] = getattr(kind, "backends", ())
+    return several or (kind.backend,)
 
 
 def _cost(paid: list[tuple[float, float]]) -> float:

@@ -14,6 +14,7 @@ from gotriage.agent.output import Closed
 from gotriage.errors import GotriageError
 from gotriage.host import clock
 from gotriage.records.logs import LogLines
+from gotriage.records.probes import ProbeEvents
 from gotriage.records.stream import CollectorState, Gap
 from gotriage.records.target import Event
 from gotriage.target.model import CORE_DEADLINE
@@ -43,7 +44,7 @@ ANSWER = 60.0
 """Seconds that an answer to a request may take before it counts as hung."""
 ANSWERED = ("logs", "goroutines", "stacks")
 """Requests that a collector answers itself; the others make it look."""
-ALWAYS_WRITTEN = (LogLines, Event)
+ALWAYS_WRITTEN = (LogLines, Event, ProbeEvents)
 """Records that say what is new since the last one; all others say what is, and are left out when they are the same."""
 
 

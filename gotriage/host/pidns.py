@@ -21,6 +21,12 @@ MAX_NESTED: Final = 32
 """MAX_PID_NS_LEVEL of the kernel."""
 
 
+def own(host: Host) -> tuple[int, int]:
+    """Device and inode of our PID namespace, as bpf_get_ns_current_pid_tgid takes them. Raises OSError."""
+    facts = os.stat(host.proc.path("self", "ns", "pid"))
+    return facts.st_dev, facts.st_ino
+
+
 class PidView:
     """Translates between our PIDs and those that process `host.root_pid` sees; the identity without one.
 

@@ -12,6 +12,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
@@ -51,6 +52,9 @@ AnyRecord = (
     | RuntimeDetail
     | GoBuild
     | CpuStacks
+    | Probes
+    | ProbeEvents
+    | ProbeTables
     | Traces
     | Syscalls
     | Straced
