@@ -290,3 +290,20 @@ def test_without_rights_it_says_what_would_permit(service):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert ALLOW in done.stdout, done.stderr
+
+
+def test_a_program_that_is_not_go_has_calls_too():
+    code = "import os, sys; print('up', flush=True); sys.stdin.readline()\nfor _ in range(500): os.getppid()\nprint()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    child.stdout.readline()
+    try:
+        with tracing(BpfTracer, [child.pid], level="goroutines") as tracer:
+            child.communicate("go on\n", timeout=20)
+            record = look(tracer)
+    finally:
+        child.kill()
+    assert call(record, "getppid").count == 500
+    assert any("not a Go program" in problem for problem in record.problems)
+    assert all(one.id == 0 for one in record.goroutines)

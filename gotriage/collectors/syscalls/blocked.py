@@ -52,10 +52,12 @@ class Watch:
     def __init__(self, host: Host, subjects: Subjects) -> None:
         self._host, self._subjects = host, subjects
         self._seen: dict[int, _Seen] = {}
+        self.unseen = 0
+        """Threads that the last look left out."""
 
     def look(self, pids: Iterable[int], known: Mapping[int, Known]) -> tuple[list[Blocked], int]:
         """Who is in a call: those that do not wait by nature first, the longest first; and how many more there are."""
-        now = clock.monotonic()
+        now, self.unseen = clock.monotonic(), 0
         found: list[tuple[int, Blocked]] = []
         seen: dict[int, _Seen] = {}
         for pid in pids:
@@ -75,6 +77,7 @@ class Watch:
             return []
         if len(tids) > LOOKED:
             tids.sort(key=lambda tid: (tid not in known, known[tid].began if tid in known else 0.0))
+            self.unseen += len(tids) - LOOKED
         return tids[:LOOKED]
 
     def _row(

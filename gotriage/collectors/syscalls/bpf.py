@@ -161,7 +161,7 @@ class BpfTracer:
             descriptors=_use(uses),
             paths=paths,
             path_uses=path_uses,
-            problems=(self._go_problem,) if self._go_problem else (),
+            problems=(self._go_problem,) if self._go_problem and self._level == "goroutines" else (),
         )
         if self._level == "counts":
             return look

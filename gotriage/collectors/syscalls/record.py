@@ -122,8 +122,12 @@ class Recorder:
             blocked=tuple(blocked),
             blocked_omitted=blocked_omitted,
             slowest=tuple(self._slowest(pid, look)),
-            problems=look.problems,
+            problems=(*look.problems, *self._left_out()),
         )
+
+    def _left_out(self) -> tuple[str, ...]:
+        unseen = self._watch.unseen
+        return (f"{unseen:,} threads more were not looked at for calls that they sleep in",) if unseen else ()
 
     def _by_goroutine(self, look: Look) -> tuple[list[Caller], int]:
         if look.goroutines is None:
