@@ -123,18 +123,29 @@ PATIENCE = 2.0
 def end_all(pids: Iterable[int]) -> list[int]:
     """Kill these descendants of ours, and take note of those that are our own children.
 
-    Returns those of our children that have not ended within PATIENCE: they will when the kernel lets go of them.
+    Those that must end by themselves are asked to. Returns those of our children that have not ended within PATIENCE:
+    they will when the kernel lets go of them.
     """
     pids = list(pids)
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGTERM if _ends_by_itself(pid) else signal.SIGKILL)
     until = clock.monotonic() + PATIENCE
     while pids := [pid for pid in pids if not _collected(pid)]:
         if clock.monotonic() >= until:
             break
         clock.sleep(0.005)
     return pids
+
+
+BREAKPOINTS = ("ltrace",)
+"""Helpers that write breakpoints into a process: were they killed, these would stay, and kill it."""
+
+
+def _ends_by_itself(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() in BREAKPOINTS
+    return False
 
 
 def _collected(pid: int) -> bool:

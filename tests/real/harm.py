@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -105,11 +106,35 @@ class Patient:
 
 
 @contextmanager
-def patient(folder: Path, name: str = "healthy", *arguments: str) -> Iterator[Patient]:
+def patient(folder: Path, name: str = "healthy", *arguments: str, cgo: bool = False) -> Iterator[Patient]:
     """A loaded Go service, from a file of its own: others' probes at the same build do not count as ours."""
     binary = folder / name
-    shutil.copy2(toolchain.build(name), binary)
+    shutil.copy2(toolchain.build(name, cgo=cgo), binary)
     with started(Start(binary, arguments)) as running, Load(running.address.split()[0], STANDS) as load:
+        yield Patient(running, load)
+
+
+NGINX: Final = """
+daemon off; master_process off; error_log {folder}/error.log; pid {folder}/nginx.pid;
+events {{ worker_connections 64; }}
+http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen {address}; location / {{ return 200 "well"; }} }} }}
+"""
+
+
+@contextmanager
+def single_threaded(folder: Path) -> Iterator[Patient]:
+    """A loaded service of one thread that is linked dynamically."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, address=address))
+    binary = folder / "nginx"
+    shutil.copy2("/usr/sbin/nginx", binary)
+    how = Start(binary, ("-c", f"{folder}/nginx.conf", "-p", str(folder)), ready=False)
+    with started(how) as running, Load(address, STANDS) as load:
+        running.wait_for(lambda: load.served)
+        load.lost = 0
         yield Patient(running, load)
 
 
@@ -289,13 +314,13 @@ class Tree:
         self.seen |= {found for pid in [self.launcher.pid, *below(self.launcher.pid)] if (found := Process.of(pid))}
         return roles
 
-    def attached(self, pid: int) -> bool:
-        """Whether it has something in the kernel that is about others: a tracer, a BPF program, a perf event."""
+    def holds(self, pattern: str) -> bool:
+        """Whether a descriptor of one of its processes is of that kind."""
         for folder in (Path(f"/proc/{one.pid}/fd") for one in self.seen):
             with contextlib.suppress(OSError):
-                if any(re.search(r"bpf-(prog|link)|perf_event", os.readlink(entry)) for entry in os.scandir(folder)):
+                if any(re.search(pattern, os.readlink(entry)) for entry in os.scandir(folder)):
                     return True
-        return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+        return False
 
     def left(self) -> list[str]:
         """Those of its processes that live, by name."""
@@ -351,6 +376,19 @@ def moments(seed: str) -> Iterator[Moment]:
             yield Moment(after, victim, number, dice.choice((signal.SIGCONT, signal.SIGKILL)), attached)
 
 
+ATTACHED: Final = {
+    "strace": "traced",
+    "ltrace": "traced",
+    "Go uprobes": "changed",
+    "C library probes": "changed",
+    "process_vm_readv": "helper",
+    "tracefs": "trace_pipe_raw",
+    "perf events": "perf_event",
+}
+"""What shows that a backend has begun: the target's TracerPid, its code, a helper; else a descriptor of that kind."""
+HELD: Final = r"bpf[-_](prog|link)|perf_event"
+
+
 class Ward:
     """The machine around one patient: what there was before, and what has come and stayed."""
 
@@ -360,6 +398,10 @@ class Ward:
         self._bpf, self._pinned = bpf_ids(), pinned()
         self._children = self._own_children()
         self.hit: Counter[str] = Counter()
+
+    def knows(self, pid: int) -> None:
+        """Another child of ours that is none of gotriage's."""
+        self._children |= {pid}
 
     def _own_children(self) -> frozenset[int]:
         return frozenset(children(os.getpid()))
@@ -411,7 +453,18 @@ class Ward:
         """A run that nobody disturbs."""
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
-    def strike(self, command: list[str], moment: Moment) -> None:
+    def _attached(self, tree: Tree, backend: str) -> bool:
+        """Whether the trace has begun, or will not."""
+        if tree.launcher.poll() is not None:
+            return True
+        roles, sign = tree.look(), ATTACHED.get(backend, HELD)
+        if sign == "traced":
+            return "TracerPid:\t0\n" not in Path(f"/proc/{self.patient.pid}/status").read_text()
+        if sign == "changed":
+            return bool(changed_code(self.patient.pid))
+        return bool(roles["helper"]) if sign == "helper" else tree.holds(sign)
+
+    def strike(self, command: list[str], moment: Moment, backend: str) -> None:
         """Start the trace, hit somebody at that moment, end what is left of it, look."""
         before = self.patient.load.lost
         launcher = subprocess.Popen(
@@ -422,7 +475,7 @@ class Ward:
         self._children |= {launcher.pid}
         try:
             if moment.attached:
-                wait_until(lambda: tree.look()["helper"] or tree.attached(self.patient.pid) or launcher.poll(), SETTLES)
+                wait_until(lambda: self._attached(tree, backend), SETTLES)
             end = time.monotonic() + moment.after
             while time.monotonic() < end:
                 tree.look()
@@ -436,6 +489,8 @@ class Ward:
     def _hit(self, tree: Tree, moment: Moment) -> str:
         roles = tree.look()
         victims = roles[moment.victim] or roles["agent"] or roles["launcher"]
+        if moment.signal != signal.SIGTERM:  # its breakpoints stay when it is killed; nobody can help that
+            victims = [pid for pid in victims if comm(pid) != "ltrace"] or roles["launcher"]
         pid = victims[int(moment.after * 1000) % len(victims)]
         told = f"{moment}: {comm(pid)} (pid {pid})"
         print(told, flush=True)

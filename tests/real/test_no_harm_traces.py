@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -26,7 +26,7 @@ from tests.real import harm
 from tests.real.harm import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from subprocess import Popen
 
     from gotriage.catalog import Source
@@ -57,10 +57,27 @@ ALL = pytest.mark.parametrize(("view", "source", "backend"), _backends(), ids=la
 
 
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    folder = tmp_path_factory.mktemp("harm")
-    with harm.adopting(), harm.patient(folder, "healthy", "-rate=200") as sick:
-        yield harm.Ward(sick, folder)
+def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ward]]:
+    """The ward of a backend: its patient is one that it serves for."""
+    with harm.adopting(), ExitStack() as stack:
+        known: dict[str, Ward] = {}
+
+        def ward(backend: str = "") -> Ward:
+            kind = {"ltrace": "ltrace", "C library probes": "cgo"}.get(backend, "")
+            if kind not in known:
+                folder = tmp_path_factory.mktemp("harm")
+                sick = (
+                    harm.single_threaded(folder)
+                    if kind == "ltrace"
+                    else harm.patient(folder, "healthy", "-rate=200", cgo=kind == "cgo")
+                )
+                patient = stack.enter_context(sick)
+                known[kind] = harm.Ward(patient, folder)
+                for other in known.values():
+                    other.knows(patient.pid)
+            return known[kind]
+
+        yield ward
 
 
 def quick(price: str) -> list[Moment]:
@@ -71,7 +88,6 @@ def quick(price: str) -> list[Moment]:
         Moment(0.1, "agent", signal.SIGSTOP),
         Moment(0.2, "helper", signal.SIGSTOP, signal.SIGKILL),
         Moment(0.0, "helper", signal.SIGKILL),
-        Moment(0.3, "launcher", signal.SIGKILL),
     ]
 
 
@@ -110,15 +126,17 @@ def test_what_harm_would_be_seen(tmp_path: Path) -> None:
 
 
 @ALL
-def test_nothing_is_left(ward: Ward, view: str, source: str, backend: str) -> None:
+def test_nothing_is_left(wards: Callable[[str], Ward], view: str, source: str, backend: str) -> None:
+    ward = wards(backend)
     price = cast("Source", catalog.source(source)).price
     for moment in quick(price):
-        ward.strike(ward.command(view, source, words(source, backend), LONG), moment)
+        ward.strike(ward.command(view, source, words(source, backend), LONG), moment, backend)
     if price == "stops":
         starts(ward, view, source, backend)
 
 
-def test_a_start_takes_away_what_dead_ones_of_ours_left_and_nothing_else(ward: Ward) -> None:
+def test_a_start_takes_away_what_dead_ones_of_ours_left_and_nothing_else(wards: Callable[[str], Ward]) -> None:
+    ward = wards("")
     own, start = tracefs.own_name(), Proc().stat(os.getpid()).start_ticks
     namespace = own.rpartition("-")[2]
     dead = f"gotriage-{os.getpid()}-{start + 1}-{namespace}-syscalls"  # the number was given anew since
@@ -138,8 +156,9 @@ def test_a_start_takes_away_what_dead_ones_of_ours_left_and_nothing_else(ward: W
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @ALL
-def test_nothing_is_left_at_many_moments(ward: Ward, view: str, source: str, backend: str) -> None:
+def test_nothing_is_left_at_many_moments(wards: Callable[[str], Ward], view: str, source: str, backend: str) -> None:
+    ward = wards(backend)
     starts(ward, view, source, backend)
     for moment in itertools.islice(harm.moments(f"{source} {backend}"), MANY):
-        ward.strike(ward.command(view, source, words(source, backend), LONG), moment)
+        ward.strike(ward.command(view, source, words(source, backend), LONG), moment, backend)
     starts(ward, view, source, backend)
