@@ -2,8 +2,8 @@
 
 The keeper ends the tracer when it is told to, when the time is over, and when whoever asked has ended (a pipe that
 closes, PR_SET_PDEATHSIG). It ends a tracer that somebody has stopped by SIGSTOP: that one would hold its target still.
-If the keeper itself is killed, the kernel signals the tracer; if it is stopped, an alarm that the tracer inherited ends
-it. What the tracer writes goes to memory, never to a pipe: a tracer that waits for a reader holds its target still too.
+If the keeper itself is killed, the kernel signals the tracer; if it is stopped, whoever asked ends both. What the
+tracer writes goes to memory, never to a pipe: one that waits for a reader holds its target still too.
 
 A tracer that leaves nothing in the target (strace) may be killed at any moment: the kernel lets go of its threads. One
 that puts breakpoints into it (ltrace) must end by itself: a breakpoint that is left kills the target.
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 OUT: Final = "{out}"
 """Stands in the tracer's words for the file that it writes to."""
 MOST_ERRORS: Final = 64 * 1024
-LATE: Final = 2.0
-"""Seconds after the end of its time at which the tracer's own alarm ends it."""
+LATE: Final = 2
+"""Seconds of CPU time that the tracer may take beyond its time: the kernel ends it when nobody else does."""
 PATIENCE: Final = 6.0
 """Seconds that a tracer may take to let go: strace waits for each of the target's threads."""
 LONG_PATIENCE: Final = 20.0
@@ -130,7 +130,7 @@ class Kept:
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         limit = Deadline((PATIENCE if self._killable else LONG_PATIENCE) + 2.0)
-        while not self.ended and not limit.over:
+        while not self.ended and not limit.over and _state(self._process.pid) != "T":
             self._listen(limit.left(0.2))
         if not self.ended:
             self._force()
@@ -198,7 +198,7 @@ def _be_prompt() -> None:
 
 
 class _Watched:
-    """The tracer, our child: one that has an alarm may be killed, one without must not."""
+    """The tracer, our child: one with a time of its own (`seconds`) may be killed, one without must not."""
 
     def __init__(self, words: Sequence[str], most: int, seconds: float, errors: int) -> None:
         self._killable = seconds > 0
@@ -274,8 +274,8 @@ def _become(words: Sequence[str], most: int, seconds: float, errors: int, keeper
             os._exit(1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        if seconds:
-            signal.setitimer(signal.ITIMER_REAL, seconds + LATE)  # outlives execve(2); the default action ends it
+        if seconds:  # an alarm would do, had strace not blocked its signal
+            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + LATE, int(seconds) + LATE))
         else:
             _live_long()
         nothing = os.open(os.devnull, os.O_RDWR)
