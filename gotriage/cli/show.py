@@ -51,7 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--group goes with show goroutines; --export, --against and -o with that and show profile")
 
     def print_view(session: Session) -> int:
-        for line in _json(session, view) if arguments.json else _text(session, view):
+        if view.id == "probes":
+            lines = _probes(session, view, as_json=arguments.json)
+        else:
+            lines = _json(session, view) if arguments.json else _text(session, view)
+        for line in lines:
             print(line)
         return EXIT_OK
 
@@ -79,6 +83,20 @@ def _wanted(name: str | None) -> catalog.View:
         hint = f"; did you mean {near[0]}?" if near else f"; views: {', '.join(known)}"
         raise UsageError(f"no view {name!r}{hint}")
     return view
+
+
+def _probes(session: Session, view: catalog.View, *, as_json: bool) -> Iterator[str]:
+    """What the probes that ran have seen, or the library; gaps as in the other views."""
+    from gotriage.render import probes
+
+    width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
+    if not as_json:
+        yield from probes.lines(session, view.columns, width)
+        yield from _gaps(session, view)
+        return
+    for gap in _gaps(session, view):
+        print(gap, file=sys.stderr)
+    yield from probes.json_lines(session)
 
 
 def _json(session: Session, view: catalog.View) -> Iterator[str]:

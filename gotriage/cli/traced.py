@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gotriage.cli.gather import pump
 from gotriage.errors import MissingFacility, NotPermitted, UsageError
-from gotriage.host import clock
+from gotriage.host import clock, scripts
 from gotriage.records.stream import Heartbeat, Reply
 from gotriage.records.tracing import Trace, Traces
 from gotriage.render import units
@@ -57,11 +57,14 @@ def look(link: Link, wanted: Wanted) -> Session:
 
     session = Session()
     name = wanted.source.name
+    options = dict(wanted.options)
+    if "script" in options:
+        options["script"] = scripts.read(options["script"])
     link.attach(ATTACH)
     # The sources are there once the heartbeat names them.
     _until(link, session, ATTACH, lambda: (b := session.latest(Heartbeat)) is not None and name in b.collectors)
     if wanted.source.price in ("heavy", "stops"):
-        number = link.request("price", (name,), options=wanted.options)
+        number = link.request("price", (name,), options=options)
         _until(link, session, START, lambda: _answered(session, number))
         row = _trace(session, name)
         if row is not None and row.state == "refused":
@@ -69,7 +72,7 @@ def look(link: Link, wanted: Wanted) -> Session:
         complain(f"{name}: {price_words(row, wanted)}")
         if wanted.source.price == "stops" and not wanted.agreed:
             raise UsageError(f"{name} stops the target while it runs; --yes starts it")
-    number = link.request("start", (name,), seconds=wanted.seconds, options=wanted.options)
+    number = link.request("start", (name,), seconds=wanted.seconds, options=options)
     _until(link, session, START, lambda: _answered(session, number))
     row = _trace(session, name)
     if row is not None and row.state == "refused":
