@@ -1,15 +1,24 @@
 // Command cgo is linked dynamically: it calls the C library and keeps a thread inside C, with -burn a busy one too.
+// At SIGUSR1 four threads call strtol(3) and strlen(3) a thousand times each, all together, and it says so.
 package main
 
 /*
 #cgo LDFLAGS: -lm
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static double root(double x) { return sqrt(x); }
 __attribute__((noinline)) double burn_in_c(double x) {
 	for (int i = 0; i < 100000; i++) x = x * 1.0000001 + 1e-9;
 	return x;
+}
+static long call_c_library(int times) {
+	static const char *volatile digits = "1234";
+	long sum = 0;
+	for (int i = 0; i < times; i++) sum += strtol(digits, NULL, 10) + (long)strlen(digits);
+	return sum;
 }
 static void wait_in_c(void) { for (;;) pause(); }
 */
@@ -23,6 +32,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"sync"
 	"syscall"
 )
 
@@ -47,7 +57,29 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	<-ends
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
+	for {
+		select {
+		case <-asked:
+			callLibrary()
+		case <-ends:
+			return
+		}
+	}
+}
+
+func callLibrary() {
+	var group sync.WaitGroup
+	for i := 0; i < 4; i++ {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			C.call_c_library(250)
+		}()
+	}
+	group.Wait()
+	fmt.Fprintln(os.Stderr, "called strtol and strlen 1000 times")
 }
 
 func burnForever(context.Context) {
