@@ -42,6 +42,7 @@ OWN_TABS = {
     "profile": "gotriage.ui.tabs.profile:ProfileTab",
     "http": "gotriage.ui.tabs.http:HttpTab",
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
+    "probes": "gotriage.ui.tabs.probes:ProbesTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
