@@ -573,7 +573,7 @@ VIEWS: tuple[View, ...] = (
         "probes",
         "Probes",
         "B",
-        "a library of small kernel probes: programs started, opens, connects, DNS, slow files, signals, waits, Go's runtime",
+        "a library of small kernel probes: program starts, opens, connects, DNS, slow files, signals, waits, Go itself",
         (Probes, ProbeEvents, ProbeTables),
         ("probes",),
         table=Probes,
@@ -588,7 +588,7 @@ VIEWS: tuple[View, ...] = (
             Column("about", "SHOWS", "text", 0, wide=True, weight=5),
         ),
         price="light",
-        command="bpftrace -e 'tracepoint:sched:sched_process_exec {{ printf(\"%d %s\\n\", pid, str(args->filename)); }}'",
+        command="bpftrace -e 'tracepoint:sched:sched_process_exec {{ printf(\"%d %s\\n\", pid, comm); }}'",
     ),
 )
 

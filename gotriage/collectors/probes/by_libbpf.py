@@ -117,7 +117,7 @@ class LibbpfEngine:
         if self.name in ("calls", "scheduler"):
             constants["slow_ns"] = int(self._options.slow * 1e9)
         if self.name == "calls":
-            constants["wanted"] = wanted_calls(self.probes)
+            constants |= {"wanted": (table := wanted_calls(self.probes)), "used": purposes_of(table)}
         if self.name == "processes":
             numbers = {name: number for number, name in callnames.call_names().items()}
             constants |= {"execve_number": numbers["execve"], "execveat_number": numbers["execveat"]}
@@ -238,6 +238,14 @@ def _sockets(scope: Scope) -> Iterator[tuple[int, int]]:
                 continue
             if link.startswith("socket:["):
                 yield pid, int(link[8:-1])
+
+
+def purposes_of(table: bytes) -> int:
+    """All purposes in the array."""
+    used = 0
+    for at in range(0, len(table), 8):
+        used |= int.from_bytes(table[at : at + 4], "little")
+    return used
 
 
 def wanted_calls(probes: Sequence[Probe], names: Mapping[int, str] | None = None) -> bytes:
