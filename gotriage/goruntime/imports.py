@@ -205,9 +205,7 @@ class _Libraries:
                     for other, value in _exported(binary.elf):
                         self._names.setdefault(other, binary.bias + value)
         if name not in self._names:
-            raise Unreadable(
-                "it was not called so far, hence not bound, and which form of it will be is not known (IFUNC)"
-            )
+            raise Unreadable("it was not called so far, hence not bound: which form of it will be is not known")
         return self._names[name]
 
     def function(self, name: str, address: int) -> Import:
