@@ -59,7 +59,7 @@ struct route {
 /* Where a text that is looked through stands. It lies in memory, whose values the verifier takes as they come: of a
  * variable it would follow every one through all of the text. */
 struct scan {
-	__u32 part, length, hex, digits, numbers, quoted, in_word;
+	__u32 part, length, all, any, numbers, quoted, in_word, separator;
 };
 
 /* `sample` is a path as it came; `text` of a route has its values masked. */
@@ -197,70 +197,79 @@ static __always_inline void copy(char *to, __u32 room, __u64 from, __u64 length)
 	bpf_probe_read_user(to, length, (void *)from);
 }
 
-static __always_inline bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
+/* What a character may be, one bit each; a table, as each comparison would be one more way for the verifier to go. */
+enum { DIGIT = 1, LETTER = 2, HEX = 4 };
+const __u8 classes[256] = {
+	['0' ... '9'] = DIGIT | HEX,
+	['a' ... 'f'] = LETTER | HEX,
+	['g' ... 'z'] = LETTER,
+	['A' ... 'F'] = LETTER | HEX,
+	['G' ... 'Z'] = LETTER,
+	['_'] = LETTER,
+	['$'] = LETTER,
+	['-'] = HEX,
+};
 
-static __always_inline bool is_letter(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$';
-}
-
-static __always_inline bool is_hex(char c)
-{
-	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == '-';
-}
+/* Functions that are not static are verified by themselves, once, whatever they are called with. */
 
 /* Which parts of a path are long hexadecimal numbers, UUIDs, or very long with a digit: one bit each. User space makes
  * routes by the same rules of a sample (records/routes.py). */
-static __always_inline void find_numbers(const char *text, volatile struct scan *scan)
+__noinline int find_numbers(struct running *call)
 {
-	scan->hex = 1;
+	volatile struct scan *scan;
+
+	if (!call)
+		return 0;
+	scan = &call->scan;
+	scan->all = HEX;
 	for (int i = 0; i < TEXT; i++) {
-		char c = text[i];
+		__u8 c = call->route.text[i];
 
 		if (c && c != '/') {
 			scan->length += 1;
-			scan->hex &= is_hex(c);
-			scan->digits |= is_digit(c);
+			scan->all &= classes[c];
+			scan->any |= classes[c];
 			continue;
 		}
-		if ((scan->length >= 8 && (scan->hex & scan->digits)) || (scan->length >= 20 && scan->digits))
+		if ((scan->any & DIGIT) && scan->length >= (scan->all ? 8 : 20))
 			scan->numbers |= 1u << (scan->part & 31);
 		if (!c)
 			break;
 		scan->part += 1;
 		scan->length = 0;
-		scan->hex = 1;
-		scan->digits = 0;
+		scan->all = HEX;
+		scan->any = 0;
 	}
 	scan->part = 0;
+	return 0;
 }
 
-/* Values would make a route of each call: digits that are no part of a word, long hexadecimal numbers, and what is in
- * quotes of a query, become "?". */
-static __always_inline void mask(char *text, volatile struct scan *scan, bool query)
+/* Values would make a route of each call: digits that are no part of a word, long numbers, and what is in quotes of a
+ * query (whose `separator` is the quote, that of a path the slash), become "?". */
+__noinline int mask(struct running *call)
 {
-	if (!query)
-		find_numbers(text, scan);
+	volatile struct scan *scan;
+
+	if (!call)
+		return 0;
+	scan = &call->scan;
 	for (int i = 0; i < TEXT; i++) {
-		char c = text[i];
+		__u8 c = call->route.text[i], class = classes[c];
 
 		if (!c)
 			break;
-		if (query && c == '\'') {
-			scan->quoted ^= 1;
-			scan->in_word = 0;
-		} else if (!query && c == '/') {
+		if (c == scan->separator) {
+			scan->quoted ^= c == '\'';
 			scan->part += 1;
 			scan->in_word = 0;
-		} else if (scan->quoted || (is_digit(c) && !scan->in_word) || (scan->numbers >> (scan->part & 31) & 1)) {
-			text[i] = '?';
+		} else if (scan->quoted | ((class & DIGIT) & ~scan->in_word) |
+			   ((scan->numbers >> (scan->part & 31)) & 1)) {
+			call->route.text[i] = '?';
 		} else {
-			scan->in_word = is_letter(c) | (scan->in_word & is_digit(c));
+			scan->in_word = (class >> 1 & 1) | (scan->in_word & class & DIGIT);
 		}
 	}
+	return 0;
 }
 
 static __always_inline struct running *begin(struct passed *at, __u64 request)
@@ -358,7 +367,9 @@ static __always_inline void read_request(struct running *call, __u64 request, bo
 	copy(call->route.method, METHOD, method[0], method[1]);
 	copy(call->sample, TEXT, path[0], path[1]);
 	__builtin_memcpy(call->route.text, call->sample, TEXT);
-	mask(call->route.text, &call->scan, false);
+	call->scan.separator = '/';
+	find_numbers(call);
+	mask(call);
 	if (client) {
 		bpf_probe_read_user(host, sizeof(host), (void *)(url + 40));
 		copy(call->route.host, HOST, host[0], host[1]);
@@ -366,7 +377,7 @@ static __always_inline void read_request(struct running *call, __u64 request, bo
 }
 
 /* The method of a stream is the first string in it that begins with "/": 1 + the number of its word, 0 for none. */
-static __noinline int method_in(__u64 stream)
+__noinline int method_in(__u64 stream)
 {
 	for (int i = 0; i < WORDS; i++) {
 		__u64 string[2] = {};
@@ -479,12 +490,14 @@ static __always_inline int begins(struct passed *at)
 	if (at->action == TRIP) {
 		read_request(call, at->registers[1], true);
 	} else if (at->action == CALL) {
+		call->scan.separator = '\'';
 		copy(call->route.text, TEXT, at->registers[3], at->registers[4]);
 		if (at->kind == QUERY)
-			mask(call->route.text, &call->scan, true);
+			mask(call);
 	} else if (at->action == PREPARED) {
+		call->scan.separator = '\'';
 		copy(call->route.text, TEXT, word(at->registers[0] + 8), word(at->registers[0] + 16));
-		mask(call->route.text, &call->scan, true);
+		mask(call);
 	} else if (at->action == RPC) {
 		read_method(call, at->state, at->registers[3]);
 	}

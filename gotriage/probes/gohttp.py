@@ -30,7 +30,7 @@ ROUTE: Final = np.dtype(
 RUNNING: Final = np.dtype(
     [
         ("route", ROUTE), ("began", "<u8"), ("request", "<u8"), ("goid", "<u8"), ("panicked", "<u8"),
-        ("sample", f"S{TEXT}"), ("scan", "<u4", (7,)), ("unused", "<u4"),
+        ("sample", f"S{TEXT}"), ("scan", "<u4", (8,)),
     ]
 )  # fmt: skip
 CALLER: Final = np.dtype([("g", "<u8"), ("kind", "<u8")])
