@@ -130,7 +130,9 @@ def parse_restarted(call: str, arguments: str) -> str:
 
 
 def _is_note(text: str) -> bool:
-    return text.lstrip().startswith(("strace: ", "Process ", "[ Process ", "<detached", "<unfinished", "<unavailable>"))
+    return text.lstrip().startswith(
+        ("strace: ", "Process ", "[ Process ", "<detached", "<unfinished", "<unavailable>", ")")
+    )
 
 
 # -- signals
@@ -161,7 +163,8 @@ _PATH: Final = (
     " link symlink readlink statfs mknod utime utimes chroot mount umount2 umount pivot_root swapon getxattr lgetxattr"
     " listxattr setxattr removexattr uselib acct "
 )
-_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\.\.\.)?')
+_STRING: Final = re.compile(r'"((?>(?:[^"\\]+|\\.)*))(?:"(\.\.\.)?|\\?$)')
+"""Also one without an end: then there is no other."""
 _DESCRIPTOR: Final = re.compile(r"(?P<fd>-?\d+|AT_FDCWD)(?:<(?P<what>(?:[^<>]|(?<=-)>|<[^<>]*>)*)>)?")
 _INET: Final = re.compile(
     r"sa_family=AF_INET6?,.*?sin6?_port=htons\((?P<port>\d+)\)"
