@@ -157,9 +157,11 @@ class TraceWorker(Worker):
         if request.op in ("start", "price") and any(len(text) > LONGEST_OPTION for text in request.options.values()):
             error = "an option is too long"
         elif request.op == "start":
-            if self._active is not None:
-                self._end("started again")
-            error = self._begin(dict(request.options), request.seconds or self.source.lasts)
+            seconds = request.seconds or self.source.lasts
+            if self._active is None or not self._adjust(self._active, dict(request.options), seconds):
+                if self._active is not None:
+                    self._end("started again")
+                error = self._begin(dict(request.options), seconds)
         elif request.op == "price":
             error = self._say_price(dict(request.options))
         elif request.op == "finish":
@@ -169,6 +171,37 @@ class TraceWorker(Worker):
             run = self._active
             error = self._supervised(lambda: self._look_at(run), self.source.deadline)
         job.finish(error)
+
+    def _adjust(self, run: Run, options: dict[str, str], seconds: float) -> bool:
+        """Go on with other options, where the tracer can: whether it does."""
+        adjust = getattr(run.tracer, "adjust", None)
+        if (
+            adjust is None
+            or not run.row.asked
+            or not run.attached
+            or "backend" in options
+            or "backend" in run.row.options
+        ):
+            return False
+
+        def work() -> None:
+            price = run.tracer.price(options)
+            adjust(options)
+            row = self._row(options)
+            limit = min(seconds, self.source.longest)
+            run.until = clock.monotonic() + limit
+            run.row = replace(
+                run.row,
+                backend=run.tracer.backend,
+                options=row.options,
+                budget=row.budget,
+                price=_cleaned(price),
+                ends_at=clock.now() + timedelta(seconds=limit),
+            )
+            run.look_at = clock.monotonic() + FIRST
+            self._board.put(run.row)
+
+        return not self._supervised(work, START_LIMIT)
 
     def _say_price(self, options: dict[str, str]) -> str:
         """Tell what a start would cost; the trace that runs, if any, goes on untouched."""

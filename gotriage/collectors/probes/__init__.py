@@ -21,7 +21,7 @@ from gotriage.collectors.probes.scope import Scope
 from gotriage.collectors.probes.totals import Totals, own_histograms, own_rows
 from gotriage.errors import GotriageError, MissingFacility, UsageError, reason_of
 from gotriage.host import clock
-from gotriage.probes.library import OWN, PROBES
+from gotriage.probes.library import OPENED, OWN, PROBES
 from gotriage.records.probes import ProbeEvent, ProbeEvents, Probes, ProbeState, ProbeTables
 from gotriage.records.text import clean
 from gotriage.records.tracing import Price
@@ -72,7 +72,9 @@ class ProbeTracer:
     def price(self, options: Mapping[str, str]) -> Price:
         """What a hit costs; how many there will be is not known before."""
         probes = choices.wanted(options)
-        self._choose(probes, options)
+        if not self._running:
+            own.checked(probes, options.get("script", ""))
+        self._choices(probes, options.get("backend", ""))
         costs = [probe.cost for probe in probes]
         if any(probe.id in OWN for probe in probes) or options.get("backend", BACKEND) != BACKEND:
             costs = []
@@ -81,33 +83,64 @@ class ProbeTracer:
             words.append("what a program of yours costs is not known beforehand")
         return Price(seconds_per_hit=max(costs, default=None), words=tuple(words))
 
-    def _choose(self, probes: list[Probe], options: Mapping[str, str]) -> None:
-        """Raises UsageError for a program that makes no sense, Unavailable when none of the probes can run here."""
-        self._script = own.checked(probes, options.get("script", ""))
-        backend = options.get("backend", "")
-        self._chosen = {probe.id: choices.choose(probe, self._host, self._target, backend) for probe in probes}
-        bad = [choice for choice in self._chosen.values() if not choice.backends]
-        if bad and len(bad) == len(self._chosen):
+    def _choices(self, probes: list[Probe], backend: str) -> dict[str, Choice]:
+        """Raises Unavailable when none of the probes can run here."""
+        chosen = {probe.id: choices.choose(probe, self._host, self._target, backend) for probe in probes}
+        bad = [choice for choice in chosen.values() if not choice.backends]
+        if bad and len(bad) == len(chosen):
             raise Unavailable("; ".join(f"{choice.probe.id}: {', '.join(choice.passed_over)}" for choice in bad))
+        return chosen
 
     # -- on and off
 
     def start(self, options: Mapping[str, str]) -> None:
         """Load and attach all. Raises UsageError, Unavailable, GotriageError, OSError when none can."""
         probes = choices.wanted(options)
+        self._script = own.checked(probes, options.get("script", ""))
+        self._chosen = self._choices(probes, options.get("backend", ""))
         settings = Options(slow=_milliseconds(options.get("slow", "10")), script=self._script)
-        self._choose(probes, options)
         self._scope.resolve()
         self._lookups = Lookups(self._scope)
-        self._events = Events([probe.id for probe in probes], self._lookups)
-        self._totals = Totals([probe.id for probe in probes], self._lookups)
+        self._events = Events(self._lookups)
+        self._totals = Totals(self._lookups)
+        self._start_chosen(settings)
+        if probes and not self._running:
+            raise self._failure()
+
+    def adjust(self, options: Mapping[str, str]) -> None:
+        """Run these probes from now on; those that run already go on untouched. Raises as `start`."""
+        probes = choices.wanted(options)
+        settings = Options(slow=_milliseconds(options.get("slow", "10")), script=options.get("script", ""))
+        stays = {probe.id for probe in probes} - (set(OWN) if settings.script != self._script else set())
+        self._stop_others(stays)
+        chosen = self._choices(probes, "")
+        self._chosen = chosen | {name: self._chosen[name] for name in self._running}
+        try:
+            self._script = own.checked(probes, settings.script)
+        except UsageError as error:
+            if not self._running:
+                raise
+            for name in OWN:
+                if name in self._chosen:
+                    self._chosen[name].break_off(str(error))
+        self._start_chosen(settings)
+        if probes and not self._running:
+            raise self._failure()
+
+    def _stop_others(self, stays: set[str]) -> None:
+        for engine in [one for one in self._engines if any(probe.id not in stays for probe in one.probes)]:
+            self._engines.remove(engine)
+            engine.stop()
+            for probe in engine.probes:
+                self._running.pop(probe.id, None)
+
+    def _start_chosen(self, settings: Options) -> None:
+        """Those of the chosen that do not run yet, each by the best backend that works."""
         while waiting := [c for c in self._chosen.values() if c.backends and c.probe.id not in self._running]:
             module = waiting[0].backends[0]
             together = [choice for choice in waiting if choice.backends[0] is module]
             for engine in module.engines([choice.probe for choice in together], self._scope, settings):
                 self._start_one(engine)
-        if probes and not self._running:
-            raise self._failure()
         self.backend = ", ".join(dict.fromkeys(self._running.values())) or BACKEND
 
     def _start_one(self, engine: Engine) -> None:
@@ -116,8 +149,11 @@ class ProbeTracer:
             engine.start()
         except (GotriageError, OSError) as error:
             engine.stop()
-            if isinstance(error, UsageError):
-                raise
+            if isinstance(error, UsageError):  # a program of the user's that is refused
+                if not self._running:
+                    raise
+                self._chosen[engine.probes[0].id].break_off(clean(str(error), 600))
+                return
             for probe in engine.probes:
                 self._chosen[probe.id].pass_over(clean(reason_of(error), 600))
             return
@@ -187,7 +223,10 @@ class ProbeTracer:
         taken = Taken()
         for engine in list(self._engines):
             try:
-                taken.add(engine.take())
+                got = engine.take()
+                name = engine.probes[0].id
+                got.events = [raw._replace(probe=name) if raw.kind == OPENED else raw for raw in got.events]
+                taken.add(got)
             except (GotriageError, OSError) as error:
                 self._engines.remove(engine)
                 engine.stop()

@@ -39,6 +39,11 @@ class Choice:
     passed_over: list[str] = field(default_factory=list)
     failed: str = ""
 
+    def break_off(self, reason: str) -> None:
+        """It is not tried any further."""
+        self.backends.clear()
+        self.failed = reason
+
     def pass_over(self, reason: str) -> None:
         """The first of them does not do it after all."""
         module = self.backends.pop(0)

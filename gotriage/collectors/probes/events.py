@@ -18,7 +18,7 @@ from gotriage.records.secrets import mask_argv
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
 MOST_OPEN: Final = 4096
@@ -53,8 +53,8 @@ class Look(Protocol):
 class Events:
     """Makes events of raw ones; keeps what it needs to put pairs together."""
 
-    def __init__(self, probes: Collection[str], look: Look) -> None:
-        self._probes, self._look = frozenset(probes), look
+    def __init__(self, look: Look) -> None:
+        self._look = look
         self._number = 0
         self._programs: OrderedDict[int, ProbeEvent] = OrderedDict()
         self._questions: OrderedDict[tuple[int, int, int, str], tuple[int, ProbeEvent]] = OrderedDict()
@@ -176,12 +176,10 @@ class Events:
         failed = raw.result < 0
         call = call_name(raw.numbers[0])
         flags = words.open_flags(raw.numbers[1]) if call in ("open", "openat") else ""
-        for probe in ("opens", "open-errors"):
-            if probe in self._probes and (failed or probe == "opens"):
-                yield self._new(
-                    probe, raw, words.text_of(raw.text), failed=failed, detail=flags, took=raw.took / 1e9,
-                    result=words.failure(raw.result) if failed else f"fd {raw.result}",
-                )  # fmt: skip
+        yield self._new(
+            raw.probe or "opens", raw, words.text_of(raw.text), failed=failed, detail=flags, took=raw.took / 1e9,
+            result=words.failure(raw.result) if failed else f"fd {raw.result}",
+        )  # fmt: skip
 
     def _slow_file(self, raw: Raw) -> Iterator[ProbeEvent]:
         name = words.text_of(raw.text)

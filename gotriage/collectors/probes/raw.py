@@ -59,6 +59,7 @@ class Raw(NamedTuple):
     flags: int = 0
     comm: bytes = b""
     text: bytes = b""
+    probe: str = ""
 
 
 class Total(NamedTuple):

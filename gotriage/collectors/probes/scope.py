@@ -41,6 +41,7 @@ class Scope:
     namespace: tuple[int, int] = (0, 0)
     _reader: client.Reader | None = None
     _no_go: str = ""
+    _places: dict[str, int] | None = None
 
     def close(self) -> None:
         """End the reader."""
@@ -90,6 +91,11 @@ class Scope:
 
     def goroutine_places(self) -> dict[str, int]:
         """Constants for goroutine.h; none where goroutines cannot be told."""
+        if self._places is None:
+            self._places = self._find_places()
+        return self._places
+
+    def _find_places(self) -> dict[str, int]:
         pid = self.target.pid
         if pid is None:
             return {}

@@ -15,7 +15,7 @@ from gotriage.records.probes import Bucket, ProbeCount, ProbeHistogram
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from gotriage.collectors.probes.raw import Own, OwnHistogram, Total
     from gotriage.host.proc import Mapping
@@ -87,9 +87,9 @@ def _place(mapping: Mapping, before: Mapping | None) -> str:
 class Totals:
     """Rows of the probes that run."""
 
-    def __init__(self, probes: Collection[str], names: Names) -> None:
+    def __init__(self, names: Names) -> None:
         self._names = names
-        self._probes = {kind: p.id for p in PROBES if p.id in probes for kind in p.kinds}
+        self._probes = {kind: probe.id for probe in PROBES for kind in probe.kinds}
         self._go: dict[tuple[int, bool], str] = {}
         self._before: dict[tuple[str, str, str], int] = {}
         self._at = 0.0
