@@ -84,9 +84,9 @@ def test_where_none_serves_the_reason_is_a_gap_with_a_remedy():
         ask(stream)
         trace = stream.until(in_state("refused")).of("t")
         stream.until(lambda record: isinstance(record, Gap) and record.source == "t")
+        assert not stream.until(lambda record: isinstance(record, Reply)).ok
     assert (trace.reason, trace.remedy) == ("the kernel has no such thing", "another kernel")
     assert stream.of(Gap)[-1].remedy == "another kernel"
-    assert not stream.of(Reply)[0].ok
 
 
 def test_options_that_make_no_sense_are_refused_and_are_no_gap():
@@ -144,6 +144,33 @@ def test_one_trace_that_stops_the_target_at_a_time():
         first.until(in_state("running"))
         ask(other, name="b")
         assert "another gotriage" in other.until(in_state("refused")).of("b").reason
+
+
+def test_one_that_stops_the_target_knows_its_time_and_lets_go_before_the_last_look(done):
+    traces.Stopping.told = []
+    with Stream(row("t", "Stopping", price="stops", every=60.0)) as stream:
+        ask(stream, seconds=0.5, options={"x": "y"})
+        stream.until(in_state("ended", reason="its time is over"))
+    assert traces.Stopping.told == [{"x": "y", "seconds": "0.5"}]
+    assert done == ["start", "detach", "stop"]
+    assert stream.of(HostSample)
+
+
+def test_one_may_end_by_itself(done):
+    with Stream(row("t", "Enough", price="stops")) as stream:
+        ask(stream, seconds=30.0)
+        ended = stream.until(in_state("ended")).of("t")
+        assert ended.reason.startswith("that is enough")
+        assert "\x1b" not in ended.reason
+        assert done == ["start", "detach", "stop"]
+        ask(stream, seconds=30.0, number=2)  # and it may stop the target again
+        stream.until(lambda record: isinstance(record, Reply) and record.id == 2 and record.ok)
+
+
+def test_a_target_that_does_not_run_on_is_said():
+    with Stream(row("t", "LeavesItStopped", price="stops")) as stream:
+        ask(stream, seconds=0.3)
+        assert "a thread is still stopped" in stream.until(in_state("failed")).of("t").reason
 
 
 def test_what_breaks_is_undone_and_said(done):

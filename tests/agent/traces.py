@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from gotriage.catalog import Source
-from gotriage.collectors import Meter, Unavailable
-from gotriage.errors import UsageError
+from gotriage.collectors import Meter, Over, Unavailable
+from gotriage.errors import GotriageError, UsageError
 from gotriage.records.process import HostSample
 from gotriage.records.tracing import Price
 
@@ -15,7 +16,7 @@ class Trace:
     """Counts its looks as hits; `done` is what was done, in order."""
 
     backend = "fake"
-    done: list[str] = []
+    done: ClassVar[list[str]] = []
     hits_a_look = 10
     cost: float | None = 1e-6
     stops = False
@@ -69,6 +70,28 @@ class Stopping(Trace):
     """Halts the target."""
 
     stops = True
+    told: ClassVar[list[dict[str, str]]] = []
+
+    def start(self, options):
+        self.told.append(dict(options))
+        super().start(options)
+
+
+class Enough(Stopping):
+    """Ends by itself after its second look."""
+
+    def collect(self):
+        yield from super().collect()
+        if self.looks >= 2:
+            raise Over("that is enough\x1b")
+
+
+class LeavesItStopped(Stopping):
+    """Cannot let go."""
+
+    def detach(self):
+        super().detach()
+        raise GotriageError("a thread is still stopped")
 
 
 class Absent(Trace):
