@@ -17,6 +17,7 @@ import json
 import os
 import re
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -49,30 +50,31 @@ def screen(pid: int) -> float:
     child, fd = start_in_pty([GOTRIAGE, "--pid", str(pid)], 120, 40)
     seen = bytearray()
 
-    def wait_for(text: bytes, seconds: float = 40.0) -> None:
-        ends = time.monotonic() + seconds
+    def wait_for(text: bytes, key: bytes = b"") -> None:
+        """Press the key, again now and then while the screens are not ready for it, until the text is there."""
+        ends, press_at = time.monotonic() + 60.0, 0.0
         while text not in seen:
             if time.monotonic() > ends:
                 raise SystemExit(f"{text!r} did not come on the screen")
+            if key and time.monotonic() > press_at:
+                os.write(fd, key)
+                press_at = time.monotonic() + 5.0
             if select.select([fd], [], [], 0.05)[0]:
                 seen.extend(os.read(fd, 1 << 16))
         seen.clear()
 
     try:
         wait_for(b"LIVE")
-        time.sleep(1.0)
-        os.write(fd, b"P")
-        wait_for(b"none so far")
-        os.write(fd, b"r")
-        wait_for(b"hits a second")
+        wait_for(b"none so far", b"P")
+        wait_for(b"hits a second", b"r")
         os.write(fd, b"y")
         begun = time.monotonic()
         wait_for(b"its time is over")
         return time.monotonic() - begun
     finally:
-        os.write(fd, b"q")
-        os.waitpid(child, 0)
+        os.kill(child, signal.SIGTERM)
         os.close(fd)
+        os.waitpid(child, 0)
 
 
 # -- names
@@ -158,7 +160,7 @@ def cost(running: Running, rounds: int, seconds: float) -> dict[str, list[float]
 
 def line(name: str, values: list[float], target: str) -> None:
     low, middle, high = min(values), statistics.median(values), max(values)
-    print(f"{name:<34}{middle:>8.3f}  ({low:.3f} to {high:.3f}, {len(values)} rounds)  {target}")
+    print(f"{name:<34}{middle:>8.3f}  ({low:.3f} to {high:.3f}, {len(values)} rounds)  {target}", flush=True)
 
 
 def main() -> int:

@@ -33,16 +33,19 @@ WALL_TEXT: Final = (
 )
 
 
-def summary(shown: Profile, base: Profile | None, look: Look, width: int) -> Spans:
-    """What was sampled, and how it is shown."""
-    left: list[Span] = [(" ", ""), (profile.summary(shown), "")]
-    if isinstance(shown, CpuProfile) and (told := profile.waits(shown)):
-        left += [("  ", ""), (told, "warning" if shown.throttled_seconds else "dim")]
+def summary(shown: Profile, base: Profile | None, look: Look, width: int, *, threads: bool) -> Spans:
+    """What was sampled, and how it is shown; with `threads` what they waited for comes first."""
+    told = profile.waits(shown) if isinstance(shown, CpuProfile) else ""
+    waited: Span = (told, "warning" if isinstance(shown, CpuProfile) and shown.throttled_seconds else "dim")
+    texts: list[Span] = [(profile.summary(shown), ""), *([waited] if told else [])]
+    left: list[Span] = []
+    for span in reversed(texts) if threads else texts:
+        left += [("  " if left else " ", ""), span]
     if shown.lost:
         left.append((f"  {units.count(shown.lost)} lost", "warning"))
     right: list[Span] = []
     if base is not None:
-        right.append((f" against {units.clock(base.began)} ", "accent"))
+        right.append((f" against {units.clock(base.began)}, ±{profile.noise(shown, base):.0%} is chance ", "accent"))
     if look.by:
         right.append((f" by {look.by.replace(':', ' ')} ", "accent"))
     if not look.kernel:

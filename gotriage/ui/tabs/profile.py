@@ -79,6 +79,7 @@ class ProfileTab(Traced):
         self._comparing, self._pinned = False, False
         self._base: Profile | None = None
         self._agreed = False
+        self._chance = 0.0
         self._drawn: tuple[object, ...] = ()
         self._profile: Profile | None = None
         self._flame = FlameView(id="flame")
@@ -170,7 +171,8 @@ class ProfileTab(Traced):
         if base is None:
             self._flame.show(flame.tree(shown, self._look))
         else:
-            self._flame.show(flame.compared(shown, base, self._look))
+            self._chance = profile.noise(shown, base)
+            self._flame.show(flame.compared(shown, base, self._look), self._chance)
             self._changes.show([row for row in profile.changes(shown, base) if self._wanted(row.frame_kind)])
         self._functions.show([row for row in shown.rows if self._wanted(row.frame_kind)])
         self._threads.show(shown.threads if isinstance(shown, CpuProfile) else ())
@@ -397,7 +399,7 @@ class ProfileTab(Traced):
             return PLACES.get(getattr(row, "frame_kind", ""), "")
         if column.field == "change":
             value = getattr(row, "change", 0.0)
-            return "" if abs(value) < flame.SOME else "warning" if value > 0 else "good"
+            return "dim" if abs(value) < self._chance else "warning" if value > 0 else "good"
         return "" if column.unit == "share" and cell(row, column) != "0 %" else "dim"
 
     def _summary_line(self, width: int) -> Spans:

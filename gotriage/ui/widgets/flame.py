@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from gotriage.render import flame, profile, units
 from gotriage.render.goroutines import short
-from gotriage.ui.spans import cut, fit, safe, spread
+from gotriage.ui.spans import fit, safe, spread
 from gotriage.ui.theme import fill_of
 from gotriage.ui.widgets.lines import GUTTER, LineView, strip_of
 
@@ -61,8 +61,8 @@ _LIGHT: Final = {
     "": ("#dddfe2", "#d2d5d9"),
 }
 """Background of cells of each kind, two each for neighbours; contrast to the text is above 4.5 to 1."""
-LEAST_SHARE: Final = 9
-"""Cells that a name has beside its share at least."""
+LEAST_NAME: Final = 3
+"""Cells that a name has at least: less would be an ellipsis beside its first letter."""
 
 
 class FlameView(LineView):
@@ -81,15 +81,21 @@ class FlameView(LineView):
         super().__init__(id=id)
         self.root = flame.Node(flame.ROOT, flame.GROUP)
         self._top = self._chosen = self.root
+        self._way: list[tuple[tuple[str, str], ...]] = []
         self._rows: list[list[Cell]] = []
         self._places: dict[Node, tuple[int, Cell]] = {}
         self._laid_for = -1
+        self._chance = 0.0
         self._search = ""
 
     # -- content
 
-    def show(self, root: Node) -> None:
-        """Draw this tree; zoom and cursor stay on the same functions where they are there."""
+    def show(self, root: Node, chance: float = 0.0) -> None:
+        """Draw this tree; zoom and cursor stay on the same functions where they are there.
+
+        `chance`: changes of less than this part of all samples get no colour.
+        """
+        self._chance = chance
         zoomed, chosen = self._top.path, self._chosen.path
         self.root = root
         self._top, self._chosen = root.at(zoomed), root.at(chosen)
@@ -184,17 +190,15 @@ class FlameView(LineView):
     def action_enter(self) -> None:
         """Zoom: what is chosen fills the first row."""
         if self._chosen is not self._top and self._chosen.children:
+            self._way.append(self._top.path)
             self._top = self._chosen
             self._zoom()
 
     def back(self) -> bool:
-        """Undo a zoom: to the caller whose part is wider; False when there is none."""
+        """Undo a zoom; False when there is none."""
         if not self.zoomed:
             return False
-        node = self._top.parent or self.root
-        while node.parent is not None and node.width <= self._top.width:
-            node = node.parent
-        self._top = node
+        self._top = self.root.at(self._way.pop()) if self._way else self.root
         self._zoom()
         return True
 
@@ -243,8 +247,8 @@ class FlameView(LineView):
 
     def draw_head(self, line: int, width: int) -> Strip:  # noqa: ARG002  # one line of head
         """The way to what fills the first row; the legend beside it where there is room."""
-        way = [node.name for node in reversed(_line_of(self._top))]
-        shown = " › ".join(short(name) for name in (way if len(way) <= 4 else [way[0], "…", *way[-2:]]))
+        way = [shorter(node) for node in reversed(_line_of(self._top))]
+        shown = " › ".join(way if len(way) <= 4 else [way[0], "…", *way[-2:]])
         left: Spans = (
             (" ", ""),
             (shown if self.zoomed else "callers above callees", "heading" if self.zoomed else "dim"),
@@ -273,7 +277,7 @@ class FlameView(LineView):
         for number, cell in enumerate(self._rows[line]):
             if cell.start > at:
                 segments.append(Segment(" " * (cell.start - at), back))
-            segments += self._cell(cell, number)
+            segments += self._cell(cell, number + line)
             at = cell.start + cell.size
         return Strip(segments).adjust_cell_length(width, back)
 
@@ -281,7 +285,8 @@ class FlameView(LineView):
         node = cell.node
         if node is None:
             style = Style(color=self.palette.dim, bgcolor=_colors(self.palette)[""][0])
-            return [Segment(fit(f"{EDGE}+{cell.more}", cell.size), style)]
+            text = f"{EDGE}+{cell.more}"
+            return [Segment(fit(text if cell.size >= len(text) else EDGE, cell.size), style)]
         colors = _colors(self.palette)
         back = colors.get(node.kind, colors[""])[number % 2]
         style = Style(color=self.palette.text, bgcolor=back)
@@ -289,7 +294,7 @@ class FlameView(LineView):
         if found:
             style = Style(color=self.palette.background, bgcolor=self.palette.warning)
         changed = flame.change(node, self.root)
-        if changed is not None and abs(changed) >= flame.SOME and not found:
+        if changed is not None and abs(changed) >= max(self._chance, flame.SOME) and not found:
             style += Style(color=self.palette.critical if changed > 0 else self.palette.good, bold=True)
         edge = EDGE
         if node is self._chosen:
@@ -299,16 +304,29 @@ class FlameView(LineView):
 
     def _text(self, node: Node, size: int) -> str:
         """Name and share in just so many cells; the share gives way first, then folders of the package."""
+        if size < LEAST_NAME:
+            return " " * size
         changed = flame.change(node, self.root)
         part = units.share(flame.share(node, self.root)) if changed is None else profile.points(changed)
-        name = node.name if len(node.name) + len(part) + 1 <= size else short(node.name)
-        if size - len(part) - 1 < min(LEAST_SHARE, len(name)):
-            return fit(cut(short(node.name), size), size)
-        return fit(name, size - len(part) - 1) + " " + part if size > len(part) else fit(name, size)
+        room = size - len(part) - 2
+        if room >= len(node.name):
+            return f"{fit(node.name, room)} {part} "
+        name = shorter(node)
+        if len(name) > size:
+            name = name.removeprefix("runtime.")
+        return f"{fit(name, room)} {part} " if room >= len(name) else fit(name, size)
 
 
 def _colors(palette: Palette) -> dict[str, tuple[str, str]]:
     return _DARK if palette.dark else _LIGHT
+
+
+def shorter(node: Node) -> str:
+    """Its name without the folders of its package; a creator keeps the words before it."""
+    if node.kind != flame.GROUP:
+        return short(node.name)
+    words, by, function = node.name.partition(flame.BY)
+    return f"{words}{by}{short(function)}" if by else node.name
 
 
 def _line_of(node: Node) -> list[Node]:
