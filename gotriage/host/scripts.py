@@ -33,6 +33,6 @@ def kind(text: str) -> str:
     """Which probe runs it: "script" for bpftrace, "bcc" for a C program of BCC. Raises UsageError for Python."""
     begin = [line.strip() for line in text.splitlines() if line.strip()]
     if any(line.startswith(("from bcc import", "import bcc")) for line in begin):
-        raise UsageError("a BCC script in Python would run as root, so it is not run; give the C program inside it")
+        raise UsageError("Python is not run as root: give its C program")
     c = any("TRACEPOINT_PROBE(" in line or line.startswith(("BPF_HASH(", "BPF_PERF_OUTPUT(")) for line in begin)
     return "bcc" if c else "script"
