@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from gotriage import __version__, catalog
+from gotriage.agent.beat import following
 from gotriage.agent.board import Board
 from gotriage.agent.crowd import Crowd
 from gotriage.agent.output import Closed, Output
@@ -138,6 +139,7 @@ class Agent:
         self._asked_to_end = ""
         self._cpu = citizen.cpu_seconds()
         self._beat_at = clock.monotonic()
+        self._next_beat = self._beat_at + BEAT
 
     @property
     def problem(self) -> str:
@@ -155,12 +157,12 @@ class Agent:
             self._output.write(self._header())
             self._pinned.start()
             while self._end is None:
-                self._listen(self._beat_at + BEAT - clock.monotonic())
+                self._listen(self._next_beat - clock.monotonic())
                 if self._asked_to_end:
                     self._end = End(at=clock.now(), reason=self._asked_to_end)
                 elif self._pinned.ended is not None:
                     self._end = self._pinned.ended
-                elif clock.monotonic() >= self._beat_at + BEAT:
+                elif clock.monotonic() >= self._next_beat:
                     self._beat()
             self._output.write(self._end)
         except Closed:
@@ -200,6 +202,7 @@ class Agent:
         share = round((cpu - self._cpu) / max(now - self._beat_at, 0.001), 4)
         # A beat that comes late (a stalled reader, a stopped process) is not made up for.
         self._beat_at, self._cpu = now, cpu
+        self._next_beat = following(now, BEAT, len(self._rows) + 1)
         self._output.write(Heartbeat(at=clock.now(), collectors=states, cpu=share, rss_bytes=rss))
         if rss is not None and rss > MOST_MEMORY:
             self._end = End(
@@ -214,14 +217,17 @@ class Agent:
         lost = {name: [view.title for view in catalog.VIEWS if name in view.sources] for name in _names(self._rows)}
         self._say_what_is_not_there()
         self._board = board = Board(self._host, target, self._output)
-        self._workers = [self._worker(row, target, board, ", ".join(lost[row.name])) for row in self._rows]
+        self._workers = [
+            self._worker(row, target, board, ", ".join(lost[row.name]), place)
+            for place, row in enumerate(self._rows, 1)
+        ]
         for worker in self._workers:
             worker.start()
 
-    def _worker(self, row: Source, target: Target, board: Board, lost: str) -> Worker:
+    def _worker(self, row: Source, target: Target, board: Board, lost: str, place: int) -> Worker:
         if row.asked:
             return TraceWorker(row, self._host, target, self._output, board, lost)
-        return Worker(row, self._host, target, self._output, lost)
+        return Worker(row, self._host, target, self._output, lost, place)
 
     def _say_what_is_not_there(self) -> None:
         """A core file has no more than its memory: a gap for every source that looks at something else."""

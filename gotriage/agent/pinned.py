@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gotriage.agent.beat import following
 from gotriage.agent.gaps import Gaps, gap_of
 from gotriage.agent.output import Closed
 from gotriage.errors import EXIT_NOT_INSPECTED, GotriageError
@@ -91,7 +92,7 @@ class Pinned:
             target = self._resolve()
             if target is None:
                 return
-            while not self._stop.wait(EVERY):
+            while not self._stop.wait(following(now := clock.monotonic(), EVERY, 0) - now):
                 self._timed(lambda: self._refresh(target))
         except Closed:
             return

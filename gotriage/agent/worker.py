@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec.structs import replace
 
 from gotriage.agent.backends import Backends
+from gotriage.agent.beat import following
 from gotriage.agent.gaps import Gaps, gap_of
 from gotriage.agent.output import Closed
 from gotriage.errors import GotriageError
@@ -75,11 +76,15 @@ class Worker:
     Attributes:
         source: its row of the catalogue.
         interval: seconds between two looks.
+        place: where on the beat it looks.
     """
 
-    def __init__(self, source: Source, host: Host, target: Target, output: Output, lost: str = "") -> None:
+    def __init__(
+        self, source: Source, host: Host, target: Target, output: Output, lost: str = "", place: int = 0
+    ) -> None:
         self.source = source
         self.interval = source.every
+        self.place = place
         self._target, self._output, self._lost = target, output, lost
         self._backends = Backends(source, host, target)
         self._gaps = Gaps(self._write)
@@ -165,7 +170,7 @@ class Worker:
                 applies = self._applies()
                 if applies and clock.monotonic() >= due:
                     self._supervised(self._look, self._deadline)
-                    due = clock.monotonic() + self._pause()
+                    due = following(clock.monotonic(), self._pause(), self.place)
                 while self._jobs and not self._stopping:
                     self._do(self._jobs.popleft())
                 self._wake.wait(max(0.0, due - clock.monotonic()) if applies else 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage.collectors import Unavailable
 from gotriage.errors import AS_ROOT, GotriageError, reason_of
 from gotriage.host import clock, container_logs
 from gotriage.host.engine_parse import parse_time
@@ -68,7 +69,7 @@ class Lines:
 
 
 class ContainerLogCollector:
-    """LogLines and LogState of the target's container; nothing when it is in none."""
+    """LogLines and LogState of the target's container; unavailable when it is in none."""
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
@@ -83,7 +84,7 @@ class ContainerLogCollector:
     def collect(self) -> Iterator[Record]:
         """What came since the last look; at first the newest lines."""
         if self._target.container is None or self._lines is None:
-            return
+            raise Unavailable("the target is in no container")
         if self._source is None and clock.monotonic() - self._searched >= SEARCH_EVERY:
             yield from self._search(self._target.container.id)
         if self._gap is not None:

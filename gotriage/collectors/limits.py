@@ -37,6 +37,8 @@ FARTHEST = 86_400.0
 """Seconds: an end that lies further away than a day cannot be told from a minute."""
 SELDOM = 10.0
 """Seconds between two looks at what is dear: a scan of all processes, a read of all mappings."""
+SHARE, SELDOMEST = 1000, 60.0
+"""What took t seconds is looked at again after SHARE * t, or SELDOMEST: on a machine with thousands of processes."""
 ROOT = Why("permission denied", AS_ROOT, permission=True)
 NOT_COUNTED = Why("the kernel counts no use of it per process")
 
@@ -192,16 +194,17 @@ class LimitCollector:
         return msgspec.structs.replace(row, growth=round(growth, 6), full_in=full_in(samples, growth, row.soft))
 
     def _now_and_then(self, name: str, look: Callable[[], float]) -> float | None:
-        """A dear number, measured anew every SELDOM seconds."""
+        """A dear number, measured anew every SELDOM seconds, or as seldom as it is dear."""
         now = clock.monotonic()
-        seen = self._seldom.get(name)
-        if seen is None or now - seen[0] >= SELDOM:
+        due, value = self._seldom.get(name, (now, None))
+        if now >= due:
             try:
-                seen = (now, look())
+                value = look()
             except (GotriageError, OSError):
-                seen = (now, None)
-            self._seldom[name] = seen
-        return seen[1]
+                value = None
+            took = clock.monotonic() - now
+            self._seldom[name] = (now + min(max(SELDOM, SHARE * took), SELDOMEST), value)
+        return value
 
     # -- the parts
 

@@ -23,13 +23,20 @@ class TargetJournal:
     def __init__(self, host: Host, target: Scope, opener: Opener) -> None:
         """Raises MissingFacility or OSError when that way of reading does not work."""
         self._host, self._target = host, target
+        self._seen = self._scope()
         self._watch = JournalWatch(host, opener, match_of(host, target), sure=target.unit is not None)
 
     def collect(self) -> Iterator[Record]:
         """What came since the last look."""
-        if self._target.kind == "pid":
+        if self._target.kind == "pid" and self._scope() != self._seen:
+            self._seen = self._scope()
             self._watch.rematch(match_of(self._host, self._target))
         yield from self._watch.look()
+
+    def _scope(self) -> tuple[object, ...]:
+        """All that the match is made of."""
+        target = self._target
+        return target.unit, target.user_uid, target.container_id, target.pids
 
     def answer(self, request: Request) -> Iterator[Record]:
         """The history that a "logs" request asks for."""

@@ -5,6 +5,7 @@ Sizes in bytes, times in seconds. What the kernel does not count anywhere readab
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ _SIZES = {
     "Max locked memory": "VmLck",
     "Max resident set": "VmRSS",
 }
+_UID_AND_THREADS = re.compile(rb"^Uid:\s+(\d+).*?^Threads:\s+(\d+)", re.MULTILINE | re.DOTALL)
+"""The real uid and the number of threads in /proc/PID/status (proc_pid_status(5))."""
 
 
 def of_process(host: Host, pid: int) -> dict[str, float]:
@@ -49,10 +52,11 @@ def tasks_of_user(host: Host, uid: int) -> int:
     total = 0
     for pid in host.proc.pids()[:MOST_PIDS]:
         try:
-            if int(host.proc.status(pid)["Uid"].split()[0]) == uid:
-                total += host.proc.stat(pid).threads
-        except (GotriageError, OSError, KeyError, ValueError):
+            found = _UID_AND_THREADS.search(host.proc.read(pid, "status"))
+        except (GotriageError, OSError):
             continue
+        if found and int(found[1]) == uid:
+            total += int(found[2])
     return total
 
 

@@ -155,9 +155,10 @@ class GotriageApp(App[int]):
         """Tell the screen in front what came."""
         screen = self.screen
         if isinstance(screen, Frame):
-            screen.arrived(message.kind)
+            for kind in message.kinds:
+                screen.arrived(kind)
             screen.update_lines()
-            if message.kind is Event:
+            if Event in message.kinds:
                 self._say_event(screen)
 
     def _say_event(self, screen: Frame) -> None:

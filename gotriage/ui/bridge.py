@@ -1,7 +1,7 @@
 """From the stream into the session: the only worker of the screens.
 
 A thread polls the link; what it gets is fed to the session in the event loop's thread, in batches, ten times a
-second at most, and every record type that came is announced with one message.
+second at most, and the record types that came are announced with one message a batch.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from textual.message import Message
 from gotriage.host import clock
 from gotriage.records.stream import Gap
 from gotriage.records.target import Event
+from gotriage.ui.tab import WARM_UP
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from textual.app import App
 
@@ -32,15 +33,19 @@ SLICE = 0.02
 """Seconds that one batch may keep the event loop; the rest waits for the next turn."""
 BACKLOG = 20_000
 """Records that may wait; the thread stops polling while there are more, which the agent notices as a full pipe."""
-POLL = 0.2
+GATHER = 0.12
+"""Seconds that the thread waits, once records trickle, for those of the same beat: one batch a beat is one repaint."""
+FEW = 64
+"""Records of one poll that are a trickle; more are a flood, and nobody waits for it to grow."""
+POLL = 1.0
 
 
 class Arrived(Message):
-    """Records of one type have entered the session."""
+    """Records of these types have entered the session."""
 
-    def __init__(self, kind: type[Record]) -> None:
+    def __init__(self, *kinds: type[Record]) -> None:
         super().__init__()
-        self.kind = kind
+        self.kinds = kinds
 
 
 class StreamEnded(Message):
@@ -63,6 +68,7 @@ class Bridge:
         self._due = False
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._born = clock.monotonic()
         self._last = 0.0
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -88,6 +94,9 @@ class Bridge:
                     break
                 if records:
                     self._waiting.extend(records)
+                    if len(records) < FEW and clock.monotonic() - self._born > WARM_UP:
+                        self._stop.wait(GATHER)
+                        self._waiting.extend(self._link.poll(0) or ())
                     self._wake()
         except (
             Exception
@@ -124,12 +133,12 @@ class Bridge:
             return
         begun = self._last = clock.monotonic()
         kinds = self._feed(begun + SLICE)
-        for kind in kinds:
-            self._app.post_message(Arrived(kind))
+        if kinds:
+            self._app.post_message(Arrived(*kinds))
         if self._waiting:
             self._wake()
 
-    def _feed(self, until: float) -> Iterable[type[Record]]:
+    def _feed(self, until: float) -> Collection[type[Record]]:
         feed = self._front.session.feed
         kinds: dict[type[Record], None] = {}
         while self._waiting:
@@ -150,8 +159,7 @@ class Bridge:
 
     def _ended(self, reason: str) -> None:
         while self._waiting:
-            for kind in self._feed(clock.monotonic() + 1.0):
-                self._app.post_message(Arrived(kind))
+            self._app.post_message(Arrived(*self._feed(clock.monotonic() + 1.0)))
         self._front.finished = True
         if reason:
             self._front.trouble = reason

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Hint = tuple[str, str]
 """A key as the footer shows it, and what it does here."""
 
+EARLY = 0.4
+"""A pull may come that part of `every` too early: what comes once a second does not come to the millisecond."""
 WARM_UP = 3.0
 """Seconds after start in which tabs update as fast as records come: first answers count."""
 
@@ -112,7 +114,7 @@ class Tab(Vertical):
         every = 0.2 if now - self._born < WARM_UP else self.every
         wait = self._pulled + every - now
         self._planned = True
-        if wait <= 0:
+        if wait <= every * EARLY:
             self.call_next(self._pull)
         else:
             self.set_timer(wait, self._pull)

@@ -100,7 +100,7 @@ def test_one_message_a_type_and_few_batches(monkeypatch):
 
         def counted(message):
             if isinstance(message, Arrived):
-                seen.append(message.kind)
+                seen.extend(message.kinds)
             return post(message)
 
         monkeypatch.setattr(app, "post_message", counted)

@@ -86,6 +86,24 @@ def test_bytes_that_are_no_utf8_are_not_the_end():
         assert terminal.end() == 0
 
 
+def test_esc_alone_is_a_key_and_a_key_may_come_in_pieces():
+    with Terminal() as terminal:
+        terminal.read(SEEN)
+        time.sleep(1.5)  # nobody types: the driver sleeps
+        terminal.type(b"/")
+        terminal.read(b"Escape leaves")
+        terminal.type("zü".encode()[:2])
+        time.sleep(0.3)
+        terminal.type("zü".encode()[2:])
+        terminal.read("zü".encode())
+        terminal.type(b"\x1b")
+        time.sleep(0.5)
+        terminal.type(b"2")  # a key again, no letter of what is looked for
+        terminal.read(b"highest")
+        terminal.type(b"q")
+        assert terminal.end() == 0
+
+
 def test_without_colour_every_colour_is_grey():
     import re
 
