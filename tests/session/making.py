@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+from gotriage import __version__
 from gotriage.records import AnyRecord
+from gotriage.records.stream import End, Header, Reply
+from gotriage.session.stream import encode
 
 KINDS = AnyRecord.__args__
 BASE = datetime(2026, 11, 23, 20, 0, 0, tzinfo=UTC)
@@ -52,3 +56,20 @@ def records(count: int, seed: int = 1):
     """`count` records of all kinds in turn."""
     rng = random.Random(seed)
     return [struct(KINDS[number % len(KINDS)], rng) for number in range(count)]
+
+
+def golden() -> None:
+    """A file of the present version: every kind twice, a header first and an end last; kept for ever once released.
+
+    `python -m tests.session.making >tests/session/golden/MAJOR.MINOR.gts.jsonl`
+    """
+    own = (Header, End, Reply)
+    made = sorted((one for one in records(2 * len(KINDS), seed=12) if not isinstance(one, own)), key=lambda one: one.at)
+    first = Header(at=BASE, version=__version__, host="web-1")
+    last = [Reply(at=made[-1].at, id=1), End(at=made[-1].at, reason="its time is over")]
+    for one in [first, *made, *last]:
+        sys.stdout.buffer.write(encode(one))
+
+
+if __name__ == "__main__":
+    golden()
