@@ -436,7 +436,7 @@ class TraceWorker(Worker):
         allowed = row.budget * max(base or 0.0, LEAST_CPU)
         cost = _cost(run.paid) if run.paid else row.hits_per_second * price.seconds_per_hit
         share = min(1.0, allowed / cost) if cost > 0 else 1.0
-        if share * PERIOD < LEAST_ON:
+        if share * PERIOD < max(LEAST_ON, run.leaving):
             self._end(
                 f"over its budget of {row.budget:.1%} of the target's CPU: {row.hits_per_second:,.0f} hits/s cost about"
                 f" {cost:.2f} cores",

@@ -121,8 +121,9 @@ class Uprobes:
         """Take all breakpoints away; may be called twice."""
         while self._fds:
             os.close(self._fds.pop())
-        while self._links:
-            self._links.pop().close()
+        for link in self._links:  # in order: those that are passed most often stand first
+            link.close()
+        self._links.clear()
 
     def close(self) -> None:
         """Detach, and free the program and its maps; may be called twice."""
