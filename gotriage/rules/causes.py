@@ -32,6 +32,23 @@ def _of_access(cause: Finding, effect: Finding) -> bool:
     return cause.subject.lower() in texts or "permission denied" in texts
 
 
+def _of_disk(_cause: Finding, effect: Finding) -> bool:
+    return any(text in _whole(effect) for text in ("no space left on device", "disk quota exceeded"))
+
+
+def _of_peer(cause: Finding, effect: Finding) -> bool:
+    """The peer is named."""
+    return bool(cause.subject) and cause.subject.lower() in _whole(effect)
+
+
+def _of_names(_cause: Finding, effect: Finding) -> bool:
+    return "lookup " in _whole(effect) or "name server" in _whole(effect)
+
+
+def _whole(finding: Finding) -> str:
+    return " ".join((finding.title, *finding.evidence)).lower()
+
+
 def _of_panic(cause: Finding, _effect: Finding) -> bool:
     """One that net/http recovered, or that is long past, ended nothing."""
     return cause.severity == "critical"
@@ -60,6 +77,12 @@ LINKS: Final[tuple[Link, ...]] = (
     ("oom-killed", _DOWN, lambda cause, _: cause.severity == "critical"),
     ("fd-exhaustion", ("panic", "permission-denied"), _of_descriptors),
     ("fd-exhaustion", ("fd-leak",), _always),
+    ("fd-exhaustion", ("syscall-errors",), lambda _, effect: effect.subject == "EMFILE"),
+    ("disk-full", ("panic", *_DOWN, "error-responses"), _of_disk),
+    ("connection-refused", (*_DOWN, "error-responses"), _of_peer),
+    ("peer-timeout", ("slow-requests", "error-responses"), _of_peer),
+    ("dns-slow", ("slow-requests", "peer-timeout"), _of_names),
+    ("cpu-throttled", ("slow-requests",), _always),
     ("missing-library", (*_DOWN, "symbol-version-missing"), _of_library),
     ("symbol-version-missing", _DOWN, _of_library),
     ("permission-denied", (*_DOWN, "panic"), _of_access),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.records.findings import Fine
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.units import cores, count, seconds, share
-from gotriage.rules import remedies
+from gotriage.rules import profiles, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,9 +100,15 @@ def _told(evidence: Evidence, sample: CgroupSample, seen: Throttling) -> Iterato
     yield f"{count(seen.throttled)} of {count(seen.periods)} periods in {seconds(seen.elapsed)}"
     if seen.stopped is not None:
         yield f"threads were stopped for {seconds(seen.stopped)} in these {seconds(seen.elapsed)}, added up"
+        if seen.throttled:
+            each = seconds(seen.stopped / seen.throttled)
+            yield f"a period that was throttled cost {each}, added up over its threads"
     process = evidence.current(ProcessSample)
     if process is not None and process.cpu is not None:
-        yield f"the target uses {cores(process.cpu)} CPUs"
+        waited = process.run_delay_rate
+        more = f", and its threads wait {cores(waited)} CPUs' worth of time for one" if waited else ""
+        yield f"the target uses {cores(process.cpu)} CPUs{more}"
+    yield from profiles.waited(evidence)
     if sample.cpu_quota_path and sample.cpu_quota_path != sample.path:
         yield f"the quota is set at {sample.cpu_quota_path} and shared by all below it"
 

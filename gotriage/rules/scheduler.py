@@ -25,7 +25,7 @@ from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.runtime import GoRuntime
 from gotriage.records.units import cores, count, seconds, share
-from gotriage.rules import golook, remedies
+from gotriage.rules import golook, profiles, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -214,14 +214,17 @@ def _loop_finding(evidence: Evidence, looks: Sequence[GoroutineCounts], hot: dic
     told.append(f"the target used {cores(used)} CPUs on average, with the time that it waited for one")
     told += [words for goid in list(hot)[:2] if (words := _stack(evidence, goid))]
     told += [words for goid in list(hot)[:2] if table is not None and (words := _created(table, goid))]
+    line = profiles.hottest(evidence)
+    told += [str(line)] if line is not None else []
     also = f" and {len(by_start) - 1} more functions" if len(by_start) > 1 else ""
     return evidence.finding(
         LOOP,
         "warning",
         f"{who} never left the CPU for {seconds((looks[-1].at - looks[0].at).total_seconds())}: {start}{also}",
         evidence=tuple(told),
-        fix=f"look at the loop below {start}: the profile shows its line; a select with default, a retry without a"
-        " pause or a parser that does not advance are usual",
+        fix=f"look at the loop {f'in {line.place}' if line is not None else f'below {start}'};"
+        f"{'' if line is not None else ' its line: press P, or gotriage show profile;'}"
+        " a select with default, a retry without a pause or a parser that does not advance are usual",
         view="goroutines",
     )
 

@@ -7,6 +7,7 @@ from gotriage.records.base import Why
 from gotriage.records.files import FileTable, OpenFile
 from gotriage.records.limits import Limit, LimitTable
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.profile import CpuProfile
 from gotriage.records.service import UnitState
 from gotriage.records.target import GoBrief
 
@@ -170,6 +171,15 @@ def test_throttling_in_numbers(running):
         "or GOMAXPROCS=2: before Go 1.25 the runtime does not see the quota"
     )
     assert found.since == running.time(0)
+
+
+def test_what_throttling_cost(running):
+    running.add(ProcessSample, processes=1, cpu=2.0, run_delay_rate=1.5)
+    running.add(CpuProfile, samples=90, seconds=5.0, running=2.0, waiting=3.5, throttled_seconds=3.0)
+    told = throttled(running, 0.31).finding("cpu-throttled").evidence
+    assert "a period that was throttled cost 16ms, added up over its threads" in told
+    assert "the target uses 2.00 CPUs, and its threads wait 1.50 CPUs' worth of time for one" in told
+    assert any("threads ran 2s, waited 3.5s for a CPU, were stopped by the quota for 3s" in one for one in told)
 
 
 def test_rare_bursts_that_cost_no_time_are_fine(running):

@@ -6,6 +6,7 @@ import pytest
 from gotriage.records.cpustacks import CpuStack, CpuStacks
 from gotriage.records.goroutines import Frame
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
+from gotriage.records.profile import CpuProfile, TopFunction
 from gotriage.records.runtime import GoRuntime
 from gotriage.records.target import GoBrief
 
@@ -109,6 +110,22 @@ def test_where_a_short_stop_found_it(running):
     loaded(running, 40, 1.0, lambda p, _: p.group("", "main.poll", 1, first=50, state="running"))
     told = running.finding("cpu-hot-loop").evidence
     assert "goroutine 50 was at main.step (main.go:9) < main.poll (main.go:5)" in told
+
+
+def test_a_profile_names_the_function_and_its_caller(running):
+    row = TopFunction(
+        function="main.step", frame_kind="user", own=470, own_share=0.98, caller="main.poll", file="/src/a.go", line=9
+    )
+    running.add(CpuProfile, samples=480, seconds=5.0, rows=(row,))
+    loaded(running, 40, 1.0, lambda p, _: p.group("", "main.poll", 1, first=50, state="running"))
+    found = running.finding("cpu-hot-loop")
+    assert any("98 % of 480 samples in main.step (a.go:9), called by main.poll" in one for one in found.evidence)
+    assert found.fix.startswith("look at the loop in main.step (a.go:9);")
+
+
+def test_without_a_profile_it_says_how_to_make_one(running):
+    loaded(running, 40, 1.0, lambda p, _: p.group("", "main.poll", 1, first=50, state="running"))
+    assert "gotriage show profile" in running.finding("cpu-hot-loop").fix
 
 
 def test_looks_that_are_rare(running):
