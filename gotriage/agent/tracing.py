@@ -33,6 +33,8 @@ LEAST_ON: Final = 0.1
 """Seconds that it is attached in a round at least; where that is over the budget, it ends."""
 FIRST: Final = 0.3
 """Seconds after which a trace with a budget is first held against it."""
+SOON: Final = 0.1
+"""Seconds until the first look at a trace that somebody waits for."""
 LEAST_CPU: Final = 0.05
 """Cores that an idle target counts for in a budget: a part of nothing would forbid everything."""
 AGAIN: Final = 60.0
@@ -289,7 +291,7 @@ class TraceWorker(Worker):
             replace(row, state="running", started_at=wall, ends_at=ends_at),
             began=now,
             until=now + (limit if limit is not None else IDLE * 24),
-            look_at=now + min(self.interval, FIRST if row.asked else self.interval),
+            look_at=now + min(self.interval, (FIRST if row.budget else SOON) if row.asked else self.interval),
             attached_at=now,
             switch_at=now + PERIOD * 1000,
         )
