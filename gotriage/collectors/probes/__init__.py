@@ -61,6 +61,8 @@ class ProbeTracer:
         self._running: dict[str, str] = {}
         self._seen: dict[str, int] = {}
         self._omitted: dict[str, int] = {}
+        self._newest: dict[str, int] = {}
+        self._line = 0
         self._events: Events | None = None
         self._totals: Totals | None = None
         self._lookups: Lookups | None = None
@@ -226,6 +228,8 @@ class ProbeTracer:
                 got = engine.take()
                 name = engine.probes[0].id
                 got.events = [raw._replace(probe=name) if raw.kind == OPENED else raw for raw in got.events]
+                if got.dropped:
+                    self._omitted[name] = self._omitted.get(name, 0) + got.dropped
                 taken.add(got)
             except (GotriageError, OSError) as error:
                 self._engines.remove(engine)
@@ -239,9 +243,9 @@ class ProbeTracer:
         assert self._lookups is not None
         found = []
         for line in taken.lines:
-            self._seen["line"] = self._seen.get("line", 0) + 1
+            self._line += 1
             at = self._lookups.wall(line.at)
-            found.append(ProbeEvent(probe=line.probe, number=self._seen["line"], at=at, what=clean(line.text, 1024)))
+            found.append(ProbeEvent(probe=line.probe, number=self._line, at=at, what=clean(line.text, 1024)))
         return found
 
     def _bounded(self, events: list[ProbeEvent]) -> list[ProbeEvent]:
@@ -254,8 +258,10 @@ class ProbeTracer:
                 kept.append(event)
             else:
                 self._omitted[event.probe] = self._omitted.get(event.probe, 0) + 1
-        for probe, count in now.items():
-            self._seen[probe] = self._seen.get(probe, 0) + count
+        for event in events:
+            if event.number > self._newest.get(event.probe, 0):  # else it tells more of one that was counted
+                self._newest[event.probe] = event.number
+                self._seen[event.probe] = self._seen.get(event.probe, 0) + 1
         return kept
 
     def _states(self) -> Iterator[ProbeState]:
