@@ -12,12 +12,14 @@ error-responses
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gotriage.records.findings import Fine, Severity
+from gotriage.records.findings import Fine, Severity, Unknown
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.http import FAILED, GRPC_ERRORS, NO_ANSWER, PANIC, quantile, slot_start
+from gotriage.records.tracing import Traces
 from gotriage.records.units import count, counted, seconds, share
 from gotriage.rules import golook, tracelook
 
@@ -40,6 +42,10 @@ DEFAULTS: Final = {
 }  # fmt: skip
 MOST: Final = 3
 """Routes and peers that are told of."""
+ROUND: Final = 10.0
+"""Seconds of a round of a trace that is on a part of the time."""
+SPAN: Final = 3.0
+"""How many times as long as a slow request a look has to be to tell that there are none."""
 LONGEST: Final = 120
 """Characters of a route."""
 
@@ -110,12 +116,23 @@ def slow(evidence: Evidence) -> Iterator[Claim]:
         yield _slow_finding(evidence, inward or outward, outward if inward else [], hanging)
     elif hanging:
         yield _hanging_finding(evidence, hanging)
+    elif (look := _look(evidence)) < SPAN * _least(evidence):
+        reason = f"looked at for {seconds(look)} at a time only: requests that take longer are not seen to end"
+        yield Unknown(SLOW, reason, "press H, or: gotriage show http --for 30s")
     else:
         yield Fine(SLOW, _well(routes, attached))
 
 
 def _least(evidence: Evidence) -> float:
     return evidence.limit(SLOW, "slow")
+
+
+def _look(evidence: Evidence) -> float:
+    """Seconds that requests are looked at without a break."""
+    traces = evidence.latest(Traces)
+    rows = [row for row in traces.rows if row.source.startswith(tracelook.HTTP)] if traces is not None else []
+    shares = [row.on_share for row in rows if row.active or row.state == "ended"]
+    return max(shares) * ROUND if shares and max(shares) < 1.0 else math.inf
 
 
 def _is_slow(evidence: Evidence, one: Seen) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gotriage.records.http import SLOTS, Http, HttpCall, HttpRoute, slot_start
+from gotriage.records.tracing import Trace, Traces
 
 from tests.rules.golang import Program
 
@@ -84,6 +85,14 @@ def test_what_was_slow_long_ago_is_over(running):
     for second in range(10, 121, 10):
         seen(running, route("/x", [2.0] * 10 + [0.01] * second), at=second, attached=1.0 + second / 10)
     assert running.ids() == []
+
+
+def test_short_looks_see_no_slow_request_end(running):
+    running.add(Traces, rows=(Trace(source="http", state="waiting", asked=False, on_share=0.1),))
+    seen(running, route("/", [0.02] * 200))
+    assert running.unknown("slow-requests").reason.startswith("looked at for 1s at a time only")
+    running.add(Traces, rows=(Trace(source="http", state="running"),))
+    assert running.fine("slow-requests")
 
 
 # -- error-responses
