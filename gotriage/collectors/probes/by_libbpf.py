@@ -112,7 +112,9 @@ class LibbpfEngine:
 
     def _constants(self) -> dict[str, int | bytes]:
         dev, ino = self._scope.namespace
-        constants: dict[str, int | bytes] = {"ns_dev": dev, "ns_ino": ino, **self._scope.goroutine_places()}
+        constants: dict[str, int | bytes] = {"ns_dev": dev, "ns_ino": ino}
+        if self.name != "scheduler":  # of the whole thread, and goroutines take half a second to find
+            constants |= self._scope.goroutine_places()
         if self.name in ("calls", "scheduler"):
             constants["slow_ns"] = int(self._options.slow * 1e9)
         if self.name == "calls":
