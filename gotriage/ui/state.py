@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage import catalog
 from gotriage.records.environment import Environment
 from gotriage.records.logs import LogLines, LogSource
 from gotriage.records.stream import Heartbeat
@@ -81,6 +82,15 @@ def _waiting(front: Front, view: View, width: int) -> Iterator[PageLine]:
         yield PageLine((("– ", "dim"), (view.title, "strong"), (f"   {_no_lines(front)}", "")))
         yield PageLine()
         yield from _places(front, view, width)
+        return
+    if all((row := catalog.source(name)) is not None and row.asked and not row.duty for name in view.sources):
+        yield PageLine((("– ", "dim"), (view.title, "strong"), ("   not traced so far", "dim")))
+        yield PageLine()
+        for name in view.sources:
+            row = catalog.source(name)
+            assert row is not None
+            for spans in labelled(name, f"{row.price}: {row.about}", width, role="dim", indent=4, column=_COLUMN):
+                yield PageLine(spans)
         return
     yield PageLine((("– ", "dim"), (view.title, "strong"), ("   looking …", "dim")))
     yield PageLine()

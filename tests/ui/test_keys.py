@@ -53,7 +53,7 @@ def test_enter_opens_a_finding_and_enter_again_the_view_to_look_in():
 def test_backspace_leaves_a_detail():
     seen = shown(made.front(), "7", "enter", "backspace")
     assert "FD" in seen
-    assert "›" not in seen.splitlines()[1]
+    assert "Files ›" not in seen.splitlines()[1]
 
 
 def test_a_row_opens_with_nothing_cut():
