@@ -42,6 +42,7 @@ func startFaults(o options, log *logger) {
 	if o.open != "" {
 		go every(1, func(int) { openOnce(o.open, log) })
 	}
+	callFaults(o)
 	if o.tick > 0 {
 		go ticks(o, log)
 	}

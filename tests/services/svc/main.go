@@ -32,6 +32,11 @@ type options struct {
 	deletedFile   string
 	deletedBytes  int
 	open          string
+	try           string
+	fill          string
+	dial          string
+	dns           string
+	exec          float64
 	crashAfter    time.Duration
 	exitCode      int
 	panicAfter    time.Duration
@@ -68,6 +73,11 @@ func parse() options {
 	flag.StringVar(&o.deletedFile, "deleted-file", "", "open this log file, delete it, and go on writing to it")
 	flag.IntVar(&o.deletedBytes, "deleted-bytes", 1<<20, "bytes in the deleted file at once, then 4 KiB a second")
 	flag.StringVar(&o.open, "open", "", "try to open this file every second and log the error")
+	flag.StringVar(&o.try, "try", "", "try to open this file ten times a second, and say nothing")
+	flag.StringVar(&o.fill, "fill", "", "append 80 KiB a second to this file, and say nothing when that fails")
+	flag.StringVar(&o.dial, "dial", "", "connect there by TCP ten times a second, and say nothing when that fails")
+	flag.StringVar(&o.dns, "dns", "", "ask this name server (address:port) for a name twice a second")
+	flag.Float64Var(&o.exec, "exec", 0, "start so many programs a second, one after the other")
 	flag.DurationVar(&o.crashAfter, "crash-after", 0, "exit with -exit-code after so long")
 	flag.IntVar(&o.exitCode, "exit-code", 3, "status of -crash-after")
 	flag.DurationVar(&o.panicAfter, "panic", 0, "panic after so long")
