@@ -12,6 +12,7 @@ from gotriage.cli.source import from_file, with_session
 from gotriage.cli.traced import Wanted, look
 from gotriage.errors import EXIT_OK, BadRecording, GotriageError, MissingFacility, UsageError
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.tracing import Traces
 from gotriage.render import flame, jsonl, profile, profile_export, text
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace, view: View) -> int:
     def show(session: Session) -> int:
         found = _newest(session, name)
         if found is None:
-            return _nothing(session, view)
+            return _nothing(session, view, name)
         if arguments.export is not None:
             write_new(profile_export.export(found, arguments.export), arguments.output)
             return EXIT_OK
@@ -76,13 +77,17 @@ def _newest(session: Session, name: str) -> Profile | None:
     return session.latest(KINDS[name])
 
 
-def _nothing(session: Session, view: View) -> int:
+def _nothing(session: Session, view: View, name: str) -> int:
     from gotriage.cli.main import complain
 
     gaps = [gap for gap in session.gaps() if gap.source.partition(".")[0] in view.sources]
     for gap in gaps:
         print(text.gap_line(gap), file=sys.stderr)
-    if not gaps:
+    traces = session.latest(Traces)
+    row = traces.of(name) if traces is not None else None
+    if row is not None:
+        complain(f"{name}: no profile: {': '.join(word for word in (row.state, row.reason) if word)}")
+    elif not gaps:
         complain("no profile of this kind is there")
     return MissingFacility.exit_code if gaps else GotriageError.exit_code
 
