@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from gotriage import catalog
 from gotriage.agent.backends import load
+from gotriage.collectors.probes.choice import NAMES
 from gotriage.errors import EXIT_MISSING, EXIT_OK
 from gotriage.host import tracefs
 from gotriage.host.proc import Proc
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
     from tests.real.harm import Ward
 
 pytestmark = pytest.mark.real
-OPTIONS: dict[str, dict[str, str]] = {}
+OPTIONS: dict[str, dict[str, str]] = {"probes": {"probe": "execs,opens"}}
 """What a source is started with besides, where it does nothing without."""
+MORE: dict[str, tuple[str, ...]] = {"probes": NAMES[1:]}
+"""Backends that a source chooses among by itself."""
 MANY = 200
 LONG = 30.0
 """Seconds that a trace would run."""
@@ -45,11 +48,11 @@ DICE = harm.moments("one for each backend")
 def _backends() -> list[tuple[str, str, str]]:
     """View, source and backend of all that is traced."""
     return [
-        (view.id, source.name, load(path).backend)
+        (view.id, source.name, backend)
         for view in catalog.VIEWS
         for name in view.sources
         if (source := catalog.source(name)) is not None and source.asked
-        for path in source.backends
+        for backend in (*(load(path).backend for path in source.backends), *MORE.get(name, ()))
     ]
 
 
