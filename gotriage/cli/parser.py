@@ -158,6 +158,14 @@ def _add_writing_commands(commands: _Commands[Parser]) -> None:
     record = _command(commands, "record", "the same, continuously; Ctrl-C ends it cleanly")
     for parser in (snapshot, record):
         parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to make; never overwrites")
+        parser.add_argument(
+            "--trace",
+            action="append",
+            default=[],
+            metavar="NAME[:KEY=VALUE]",
+            help="run this trace meanwhile; may be repeated (docs/tracing.md)",
+        )
+        parser.add_argument("--yes", action="store_true", help="also one that stops the target")
     snapshot.add_argument("--for", dest="seconds", type=duration, metavar="5s", help="how long to look")
     record.add_argument("--for", dest="seconds", type=duration, metavar="60s", help="how long to record")
 

@@ -32,6 +32,8 @@ class Incident:
         kind: how it is named to the product: by its unit, its PID, or its container.
         before: seconds from its start to the recording's.
         seconds: length of the recording.
+        traces: what is traced meanwhile.
+        load: arguments of a second run of the program, a unit of its own.
     """
 
     service: str
@@ -41,6 +43,8 @@ class Incident:
     before: float
     seconds: int
     kind: Literal["unit", "pid", "container"] = "unit"
+    traces: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()
 
 
 INCIDENTS = {
@@ -56,6 +60,22 @@ INCIDENTS = {
         seconds=45,
     ),
     "leak": Incident("goill", "quotes", "-ill=leak -rate=3", "", before=20, seconds=60, kind="pid"),
+    "requests": Incident(
+        "web",
+        "shop",
+        "-listen=127.0.0.1:8082 -tls=127.0.0.1:8443",
+        "",
+        before=6,
+        seconds=40,
+        traces=("http", "syscalls:level=goroutines", "profile", "wall", "probes:probe=connects"),
+        load=(
+            "-get http://127.0.0.1:8082/orders/4711 -seconds 300 -workers 4 -pause 5ms",
+            "-get http://127.0.0.1:8082/slow?ms=1400 -seconds 300 -workers 6",
+            "-get http://127.0.0.1:8082/status/502 -seconds 300 -pause 10ms",
+            "-get http://127.0.0.1:8082/nowhere -seconds 300 -pause 40ms",
+            "-get http://127.0.0.1:8082/sql -seconds 300 -pause 20ms",
+        ),
+    ),
     "deadlock": Incident("goill", "ledger", "-ill=abba -count=30", "", before=10, seconds=40, kind="container"),
 }
 
@@ -73,6 +93,9 @@ def started(lab: systemd.Lab, incident: Incident) -> tuple[str, str]:
     text = f"[Unit]\nDescription=The {incident.name} service\nStartLimitIntervalSec=0\n"
     text += f"[Service]\nExecStart={path} {incident.arguments}\n{incident.settings}\n"
     lab.add_unit(f"{incident.name}.service", text)
+    for number, words in enumerate(incident.load):
+        client = f"[Service]\nExecStart={path} {words.replace('%', '%%')}\n"
+        lab.add_unit(f"client-{number}.service", client)
     if incident.kind == "unit":
         return "--unit", incident.name
     return "--pid", lab.run("systemctl", "show", "--value", "-p", "MainPID", incident.name).stdout.strip()
@@ -89,7 +112,9 @@ def record(name: str) -> None:
         time.sleep(incident.before)
         made = f"/tmp/{name}-{lab.pid}.gts.jsonl.zst"
         program = ROOT / ".venv/bin/gotriage"
-        lab.run(program, "record", *target, "-o", made, "--for", f"{incident.seconds}s", timeout=incident.seconds + 60)
+        traces = [word for name in incident.traces for word in ("--trace", name)]
+        words = ("record", *target, "-o", made, "--for", f"{incident.seconds}s", *traces)
+        lab.run(program, *words, timeout=incident.seconds + 60)
         file.write_bytes((lab.root / made.lstrip("/")).read_bytes())
         (lab.root / made.lstrip("/")).unlink()
     finally:

@@ -74,9 +74,7 @@ def test_a_unit_that_its_memory_limit_killed(machine):
 
 def test_a_core_that_systemd_coredump_kept_opens_in_the_goroutine_view(machine):
     """coredumpctl's file is compressed with zstd, and its name is what `coredumpctl info` says."""
-    lines = (
-        "ExecStart=/usr/local/bin/svc -panic 1s\nEnvironment=GOTRACEBACK=crash\nLimitCORE=infinity\nRestart=no"
-    )
+    lines = "ExecStart=/usr/local/bin/svc -panic 1s\nEnvironment=GOTRACEBACK=crash\nLimitCORE=infinity\nRestart=no"
     machine.run(UNIT.format(name="crash", lines=lines))
     wait = "for n in $(seq 100); do ls /var/lib/systemd/coredump/core.svc.* 2>/dev/null && exit; sleep 1; done; exit 1"
     found = machine.run(wait)
@@ -87,3 +85,21 @@ def test_a_core_that_systemd_coredump_kept_opens_in_the_goroutine_view(machine):
     functions = {frame["function"] for row in rows for frame in row["stack"]}
     assert any(name.startswith("main.") for name in functions)
     assert "panic" in {row["id"] for row in objects(machine, f"check --core {path} --json")}
+
+
+TRACES = {
+    "syscalls": "show syscalls --option level=goroutines",
+    "http": "show http",
+    "wall": "show profile --trace wall",
+    "profile": "show profile",
+    "strace": "show syscalls --trace strace --yes",
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_traces(machine, name):
+    """Each by its best backend: the objects that are committed load on an older kernel than they were made on."""
+    found = machine.run(f"{RUN} {TRACES[name]} --unit healthy --for 3s --json", seconds=600)
+    assert found.returncode == 0, found.stderr.decode()
+    assert found.stdout.splitlines(), found.stderr.decode()
+    assert "not by" not in found.stderr.decode()

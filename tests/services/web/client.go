@@ -17,7 +17,7 @@ import (
 )
 
 // ask sends requests, and prints a line "PROTOCOL STATUS COUNT" for each kind of answer.
-func ask(url string, times, workers int, seconds float64, old bool) {
+func ask(url string, times, workers int, seconds float64, old bool, pause time.Duration) {
 	transport := &http.Transport{
 		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
 		ForceAttemptHTTP2:   !old,
@@ -38,6 +38,7 @@ func ask(url string, times, workers int, seconds float64, old bool) {
 			own := map[string]int{}
 			for n := 0; (seconds == 0 && n < times) || (seconds > 0 && time.Now().Before(end)); n++ {
 				own[one(client, url)]++
+				time.Sleep(pause)
 			}
 			lock.Lock()
 			defer lock.Unlock()

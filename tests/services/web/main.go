@@ -22,10 +22,11 @@ func main() {
 	times := flag.Int("times", 1, "... so often")
 	workers := flag.Int("workers", 1, "... at the same time")
 	seconds := flag.Float64("seconds", 0, "... for so long, as often as it goes")
+	pause := flag.Duration("pause", 0, "... with so long between two")
 	old := flag.Bool("http1", false, "... by HTTP/1 also over TLS")
 	flag.Parse()
 	if *get != "" {
-		ask(*get, *times, *workers, *seconds, *old)
+		ask(*get, *times, *workers, *seconds, *old, *pause)
 		return
 	}
 	plain, err := net.Listen("tcp", *listen)
