@@ -26,7 +26,7 @@ KEYS: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             ("g G Home End", "first, last"),
             ("Enter", "into the row"),
             ("Backspace", "back"),
-            ("1-9 Tab", "the views"),
+            ("1-9 Tab", "the views; P Y H C B those that trace"),
         ),
     ),
     (
