@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
+from gotriage.agent import guard
 from gotriage.agent.backends import load
 from gotriage.agent.gaps import DENIALS, gap_of
 from gotriage.agent.output import Closed
@@ -69,6 +71,10 @@ class Run:
     """Seconds attached, and seconds of the target's CPU that the hits have cost by then, where the tracer tells."""
     leaving: float = 0.0
     """Seconds that the last detaching took: until its end, the target pays."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """It has ended, or is about to."""
+    dropped: bool = False
+    """It was taken off the target from outside: see agent.guard."""
 
     def attached_for(self, now: float) -> float:
         """Seconds attached since the start."""
@@ -144,7 +150,9 @@ class TraceWorker(Worker):
             if self.source.duty is not None and self._target.pid is not None and now >= self._sample_at:
                 self._begin({}, None)
             return
-        if now >= run.until:
+        if run.dropped:
+            self._end(guard.REASON)
+        elif now >= run.until:
             self._end("its time is over", finished=True)
         elif now >= run.switch_at:
             self._supervised(lambda: self._switch(run), self.source.deadline)
@@ -299,6 +307,7 @@ class TraceWorker(Worker):
         if seconds is None and duty is not None:
             run.fixed, run.on, run.switch_at = True, duty[0], now + duty[0]
             run.row = replace(run.row, on_share=round(duty[0] / duty[1], 3))
+        guard.watch(run, self._output, light=self.source.price == "light")
         self._gaps.begin()
         self._gaps.end()
         self._board.put(run.row)
@@ -349,6 +358,7 @@ class TraceWorker(Worker):
         run, self._active = self._active, None
         if run is None:
             return
+        run.over.set()
         stops = self.source.price == "stops"
         problem = self._supervised(run.tracer.detach, START_LIMIT) if stops else ""
         if (finished or stops) and run.attached:
@@ -379,6 +389,7 @@ class TraceWorker(Worker):
         """The agent ends: undo, and say nothing."""
         run, self._active = self._active, None
         if run is not None:
+            run.over.set()
             try:
                 run.tracer.stop()
             except Exception as error:  # supervised boundary: the process ends, and the kernel undoes the rest

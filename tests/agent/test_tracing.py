@@ -10,6 +10,7 @@ from gotriage.records.tracing import Traces
 from tests.agent import traces
 from tests.agent.fakes import Stream
 from tests.agent.traces import row
+from tests.lab.process import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +179,19 @@ def test_what_breaks_is_undone_and_said(done):
         ask(stream)
         trace = stream.until(in_state("failed"), 20).of("t")
     assert "could not be read" in trace.reason
+    assert done[-1] == "stop"
+
+
+@pytest.mark.parametrize(("price", "seconds"), [("light", 1.0), ("heavy", 60.0)], ids=["over its time", "dear"])
+def test_it_goes_off_the_target_when_nobody_reads(done, price, seconds):
+    """A front that was stopped holds up the thread that would end it."""
+    with Stream(row("t", "Talkative", price=price)) as stream:
+        ask(stream, seconds=seconds)
+        stream.until(in_state("running"))
+        wait_until(lambda: "detach" in done, 30)
+        assert "stop" not in done
+        trace = stream.until(in_state("ended"), 20).of("t")
+    assert trace.reason == "nobody read what it told, so it was taken off the target"
     assert done[-1] == "stop"
 
 

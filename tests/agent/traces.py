@@ -8,6 +8,7 @@ from typing import ClassVar
 from gotriage.catalog import Source
 from gotriage.collectors import Meter, Over, Unavailable
 from gotriage.errors import GotriageError, UsageError
+from gotriage.records.logs import LogLine, LogLines
 from gotriage.records.process import HostSample
 from gotriage.records.tracing import Price
 
@@ -110,6 +111,16 @@ class FailsToStart(Trace):
 
     def start(self, options):
         raise OSError(12, "Cannot allocate memory")
+
+
+class Talkative(Trace):
+    """Tells more at each look than a pipe holds."""
+
+    def collect(self):
+        self.looks += 1
+        yield LogLines(
+            at=datetime.now(UTC), rows=(LogLine(at=datetime.now(UTC), source="file", message="x" * 200_000),)
+        )
 
 
 class Breaks(Trace):
