@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 PLACES_DEADLINE: Final = 10.0
 """Seconds that the reader of the target's Go runtime may take."""
-AT_SOCKETS: Final = 0.4e-6
-AT_ALL_CALLS: Final = 0.4e-6
-"""Seconds of the target's CPU each time that data is read or written (bench/http.py)."""
+AT_SOCKETS: Final = 0.3e-6
+AT_ALL_CALLS: Final = 0.9e-6
+"""Seconds of the target's CPU each time that data is read or written (bench/http_sockets.py)."""
 MOST_PROCESSES: Final = 1000
 FULL: Final = 2048
 """Entries of the kernel's table from which on those that rest are taken out of it, so that new ones find room."""

@@ -16,21 +16,21 @@
 
 #if defined(__TARGET_ARCH_x86)
 enum { READ = 0, WRITE = 1, READV = 19, WRITEV = 20, SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47 };
-#define NUMBER(r) BPF_CORE_READ(r, orig_ax)
-#define DESCRIPTOR(r) BPF_CORE_READ(r, di)
-#define BUFFER(r) BPF_CORE_READ(r, si)
-#define FLAGS(r) BPF_CORE_READ(r, r10)
-#define FOREIGN(r) (BPF_CORE_READ(r, cs) == 0x23) /* __USER32_CS: numbers and structures of 32 bits */
+#define NUMBER(r) ((r)->orig_ax)
+#define DESCRIPTOR(r) ((r)->di)
+#define BUFFER(r) ((r)->si)
+#define FLAGS(r) ((r)->r10)
+#define FOREIGN(r) ((r)->cs == 0x23) /* __USER32_CS: numbers and structures of 32 bits */
 #elif defined(__TARGET_ARCH_arm64)
 enum { READ = 63, WRITE = 64, READV = 65, WRITEV = 66, SENDTO = 206, RECVFROM = 207, SENDMSG = 211, RECVMSG = 212 };
 struct pt_regs___entry {
 	__u64 orig_x0;
 } __attribute__((preserve_access_index));
-#define NUMBER(r) BPF_CORE_READ(r, regs[8])
-#define DESCRIPTOR(r) BPF_CORE_READ((struct pt_regs___entry *)(r), orig_x0)
-#define BUFFER(r) BPF_CORE_READ(r, regs[1])
-#define FLAGS(r) BPF_CORE_READ(r, regs[3])
-#define FOREIGN(r) ((BPF_CORE_READ(r, pstate) & 0x10) != 0) /* PSR_MODE32_BIT */
+#define NUMBER(r) ((r)->regs[8])
+#define DESCRIPTOR(r) (((struct pt_regs___entry *)(r))->orig_x0)
+#define BUFFER(r) ((r)->regs[1])
+#define FLAGS(r) ((r)->regs[3])
+#define FOREIGN(r) (((r)->pstate & 0x10) != 0) /* PSR_MODE32_BIT */
 #endif
 enum { IO_URING_ENTER = 426 };
 enum { AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, SOCK_STREAM = 1, EAGAIN = 11, EINTR = 4, ERESTARTSYS = 512 };
@@ -92,7 +92,7 @@ enum kind { UNKNOWN = 0, HTTP1 = 1, TLS = 2, HTTP2 = 3, UPGRADED = 4, URING = 5 
 enum role { EITHER = 0, SERVER = 1, CLIENT = 2 };
 enum phase { IDLE = 0, HEAD = 1, ASKED = 2 };
 
-#define ROOM 224	/* of a head: at most SHORT bytes that came by themselves, then one read of TAKE */
+#define ROOM 256	/* of a head: at most SHORT bytes that came by themselves, then one read of TAKE */
 #define TAKE 192
 #define SHORT 32
 #define LINE 32
@@ -100,15 +100,23 @@ enum phase { IDLE = 0, HEAD = 1, ASKED = 2 };
 #define SLOTS 104
 #define UNANSWERED 0
 
+/* A part of a path between slashes, as far as it was read. */
+struct segment {
+	__u64 hash;
+	__u32 digits, letters, others, length;	/* `letters`: a to f */
+	__u32 in_word, in_number;
+};
+
 /* A connection. User space reads it too: gotriage/collectors/http.py. */
 struct conn {
 	__u8 kind, role, phase, said;
 	__u16 have, family;
 	__u32 era, look, tgid, tid, fd, calls, requests, status;
 	__u16 local, remote;
-	__u32 pad;
+	__u16 place, pad;
 	__u64 began, took, goid, hash;
 	__u8 address[16];
+	struct segment segment;
 	char line[LINE];
 	char head[ROOM];
 };
@@ -119,7 +127,7 @@ struct route {
 };
 
 struct total {
-	__u64 count, sum, most;
+	__u64 most;
 	__u32 look;
 	__u16 have, family;
 	__u16 remote, pad;
@@ -200,26 +208,6 @@ static __always_inline void count(__u32 which)
 		*value += 1;
 }
 
-static __always_inline __u64 number_of(struct pt_regs *regs)
-{
-	return NUMBER(regs);
-}
-
-static __always_inline __u64 descriptor_of(struct pt_regs *regs)
-{
-	return DESCRIPTOR(regs);
-}
-
-static __always_inline __u64 flags_of(struct pt_regs *regs)
-{
-	return FLAGS(regs);
-}
-
-static __always_inline bool is_foreign(struct pt_regs *regs)
-{
-	return FOREIGN(regs);
-}
-
 /* What is known of the call that is looked at. */
 struct moved {
 	struct control *control;
@@ -295,23 +283,22 @@ static __always_inline __u32 slot_of(__u64 took)
 /* -- a head */
 
 #define PRIME 0x100000001b3ULL
-#define TTP_1 0x5454502f312eULL /* "TTP/1." */
+#define HTTP_1 0x2e312f50545448ULL /* "HTTP/1." */
 
-/* What has been read of a head so far. */
-struct scan {
-	__u64 hash, part, last, line;	/* `part`: of the segment; `last`: the last eight bytes; `line`: before the line */
-	__u32 digits, letters, others, length;	/* of the segment; `letters`: a to f */
-	__u8 state, place, letter, digit;
-};
-enum { METHOD, TARGET, VERSION, FIELD, DONE, BAD };
-
-enum { DIGIT = 1, HEX = 2, LETTER = 4, OTHER = 8, UPPER = 16 };
+enum { DIGIT = 1, HEX = 2, LETTER = 4, OTHER = 8, UPPER = 16, SLASH = 32, END = 64 };
 static const __u8 classes[256] = {
-	[0 ... ','] = OTHER,
+	[0 ... 9] = OTHER,
+	['\n'] = END,
+	[11 ... 31] = OTHER,
+	[' '] = END,
+	['!' ... ','] = OTHER,
 	['-'] = 0,
-	['.' ... '/'] = OTHER,
+	['.'] = OTHER,
+	['/'] = SLASH,
 	['0' ... '9'] = DIGIT,
-	[':' ... '@'] = OTHER,
+	[':' ... '>'] = OTHER,
+	['?'] = END,
+	['@'] = OTHER,
 	['A' ... 'F'] = LETTER | HEX | UPPER,
 	['G' ... 'Z'] = LETTER | OTHER | UPPER,
 	['[' ... '`'] = OTHER,
@@ -320,123 +307,159 @@ static const __u8 classes[256] = {
 	['{' ... 255] = OTHER,
 };
 
-static __always_inline void in_target(struct scan *s, __u8 c)
+static __always_inline void begin_segment(struct segment *s)
 {
-	__u32 class = classes[c], digit = class & DIGIT, number = digit & ~s->letter;
-	__u64 with, same = -(__u64)(digit & s->digit);
+	__builtin_memset(s, 0, sizeof(*s));
+	s->hash = 1;
+}
+
+static __always_inline void next_of_segment(struct segment *s, __u8 c, __u32 class)
+{
+	__u32 digit = class & DIGIT, number = digit & ~s->in_word;
+	__u64 with, same = -(__u64)(digit & s->in_number);
 
 	/* a number that is no part of a word counts as one digit, whatever it is */
-	with = (s->part ^ (c ^ ((c ^ '0') & -number))) * PRIME;
-	s->part = (s->part & same) | (with & ~same);
+	with = (s->hash ^ (c ^ ((c ^ '0') & -number))) * PRIME;
+	s->hash = (s->hash & same) | (with & ~same);
 	s->length += 1;
 	s->digits += digit;
 	s->letters += (class & HEX) / HEX;
 	s->others += (class & OTHER) / OTHER;
-	s->digit = number;
-	s->letter = (class & LETTER) / LETTER | (s->letter & digit);
+	s->in_number = number;
+	s->in_word = (class & LETTER) / LETTER | (s->in_word & digit);
 }
 
-static __always_inline void end_segment(struct scan *s)
+/* What looks like an identifier counts as one: gotriage/records/routes.py. */
+static __always_inline __u64 hash_of_segment(struct segment *s)
 {
 	if (s->digits && s->letters && !s->others && s->length >= 8)
-		s->part = 2;
-	else if (s->digits && s->length >= 20)
-		s->part = 3;
-	s->hash = (s->hash ^ s->part) * PRIME;
-	s->part = 1;
-	s->digits = s->letters = s->others = s->length = 0;
-	s->letter = s->digit = 0;
+		return 2;
+	if (s->digits && s->length >= 20)
+		return 3;
+	return s->hash;
 }
 
-/* The first line of a request, and the next one of a client where that is its Host. */
-static __always_inline void step(struct scan *s, __u8 c, bool client)
+/* A place in the head, by way of memory: the verifier would follow each of the values that it can have. */
+static __always_inline __u32 somewhere(struct conn *conn, __u32 place)
 {
-	if (s->state == METHOD) {
-		if (c == ' ')
-			s->state = s->length >= 3 ? TARGET : BAD;
-		else if (!(classes[c] & UPPER) || s->length > 15)
-			s->state = BAD;
-		s->length += 1;
-		s->hash = (s->hash ^ c) * PRIME;
-		if (s->state == TARGET)
-			s->length = 0;
-	} else if (s->state == TARGET) {
-		if (c == ' ' || c == '?' || c == '\n') {
-			end_segment(s);
-			s->state = c == '\n' ? BAD : VERSION;
-		} else if (c == '/') {
-			end_segment(s);
-		} else {
-			in_target(s, c);
-		}
-	} else if (s->state == VERSION) {
-		if (c == '\n') {
-			s->line = s->hash;
-			s->state = s->last >> 16 != TTP_1 ? BAD : client ? FIELD : DONE;
-		}
-	} else if (s->state == FIELD) {
-		if (s->place < 5 && (c | 0x20) != (__u8)((0x3a74736f68ULL >> (8 * s->place)) | 0x20)) { /* "host:" */
-			s->hash = s->line;
-			s->state = DONE;
-		} else if (c == '\r' || c == '\n') {
-			s->state = DONE;
-		}
-		s->place += s->place < 5;
-		if (s->state == FIELD)
-			s->hash = (s->hash ^ c) * PRIME;
-	}
-	s->last = s->last << 8 | c;
+	*(volatile __u16 *)&conn->place = place;
+	return *(volatile __u16 *)&conn->place;
 }
 
-/* Not on the stack: there the verifier would follow each of the values that it can have. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scan);
-} scans SEC(".maps");
-
-struct bytes {
-	struct conn *conn;
-	struct scan *scan;
-	bool client;
-};
-
-static long next_byte(__u32 number, struct bytes *bytes)
+/* Whether that place is past what is there; asked of memory each time, as above. */
+static __always_inline bool past(struct conn *conn, __u32 place)
 {
-	if (number >= ROOM)
-		return 1;
-	step(bytes->scan, bytes->conn->head[number], bytes->client);
-	return bytes->scan->state >= DONE;
+	return place >= *(volatile __u16 *)&conn->have;
+}
+
+/* A byte of the head; the place is bounded as the verifier can see it, and the compiler cannot take away. */
+static __always_inline char byte_at(struct conn *conn, __u32 place)
+{
+	asm volatile("" : "+r"(place));
+	return conn->head[place & (ROOM - 1)];
 }
 
 enum { NO_HEAD, PART_OF_HEAD, WHOLE_HEAD };
 
-/* Whether the bytes that a connection has are the head of a request; sets its hash. */
+/* What to say of a head that ends before it is whole: a long one has said enough. */
+static __always_inline int cut_off(struct conn *conn, __u64 hash)
+{
+	if (conn->have < SHORT)
+		return PART_OF_HEAD;
+	conn->hash = hash | 1;
+	return WHOLE_HEAD;
+}
+
+/* A client's hash has the next line, too, where that is its Host. */
+static __always_inline int scan_host(struct conn *conn, __u32 line, __u64 before)
+{
+	__u64 hash = before;
+	__u32 at;
+
+	if (past(conn, line + 4) || line > ROOM - 8)
+		return cut_off(conn, before);
+	conn->hash = before | 1;
+	if ((conn->head[line] | 32) != 'h' || (conn->head[line + 1] | 32) != 'o' || (conn->head[line + 2] | 32) != 's' ||
+	    (conn->head[line + 3] | 32) != 't' || conn->head[line + 4] != ':')
+		return WHOLE_HEAD;
+	for (__u32 i = 5; i < TAKE; i++) {
+		char c;
+
+		at = line + i;
+		if (past(conn, at))
+			return cut_off(conn, before);
+		c = byte_at(conn, at);
+		if (c == '\r' || c == '\n')
+			break;
+		hash = (hash ^ c) * PRIME;
+	}
+	conn->hash = hash | 1;
+	return WHOLE_HEAD;
+}
+
+/* Whether the bytes that a connection has are the head of a request; sets its hash, which is that of its route. */
 static __always_inline int scan_head(struct conn *conn, bool client)
 {
-	__u32 have = conn->have, zero = 0;
-	struct scan *s = bpf_map_lookup_elem(&scans, &zero);
-	struct bytes bytes = {conn, s, client};
+	__u32 at, i;
+	struct segment *s = &conn->segment; /* not on the stack: the verifier would follow each of its values */
+	__u64 hash = 1, version;
+	char c;
 
-	if (!s)
+	for (i = 0; i < 16; i++) {
+		c = conn->head[i];
+		if (!(classes[(__u8)c] & UPPER))
+			break;
+		hash = (hash ^ c) * PRIME;
+	}
+	at = somewhere(conn, i);
+	if (past(conn, at))
+		return at < 16 ? cut_off(conn, hash) : NO_HEAD;
+	if (at < 3 || at > 15 || conn->head[at] != ' ')
 		return NO_HEAD;
-	__builtin_memset(s, 0, sizeof(*s));
-	s->hash = 0xcbf29ce484222325ULL;
-	s->part = 1;
-	bpf_loop(have, next_byte, &bytes, 0);
-	if (s->state == BAD)
+	at += 1;
+	begin_segment(s);
+#pragma clang loop unroll(disable)
+	for (i = 0; i < TAKE; i++) {
+		__u32 class;
+
+		asm volatile("" ::: "memory");
+		if (past(conn, at + i))
+			break;
+		c = byte_at(conn, at + i);
+		class = classes[(__u8)c];
+		if (class & END)
+			break;
+		if (class & SLASH) {
+			hash = (hash ^ hash_of_segment(s)) * PRIME;
+			begin_segment(s);
+		} else {
+			next_of_segment(s, c, class);
+		}
+	}
+	hash = (hash ^ hash_of_segment(s)) * PRIME;
+	at = somewhere(conn, at + i);
+	if (past(conn, at) || at >= ROOM - 12)
+		return cut_off(conn, hash);
+	if (conn->head[at] == '?') {
+		for (i = 0; i < TAKE; i++) {
+			if (past(conn, at + i))
+				break;
+			c = byte_at(conn, at + i);
+			if (c == ' ' || c == '\n')
+				break;
+		}
+		at = somewhere(conn, at + i);
+	}
+	if (past(conn, at + 9) || at >= ROOM - 12)
+		return cut_off(conn, hash);
+	__builtin_memcpy(&version, conn->head + at + 1, sizeof(version));
+	if (conn->head[at] != ' ' || (version & 0xffffffffffffffULL) != HTTP_1)
 		return NO_HEAD;
-	if (s->state < DONE && have < SHORT)
-		return PART_OF_HEAD;
-	if (s->state == METHOD)
+	c = conn->head[at + 9];
+	if (c != '\r' && c != '\n')
 		return NO_HEAD;
-	if (s->state == TARGET)
-		end_segment(s);
-	if (s->state == FIELD)
-		s->hash = s->line;
-	conn->hash = s->hash | 1;
-	return WHOLE_HEAD;
+	conn->hash = hash | 1;
+	return client ? scan_host(conn, at + (c == '\r' ? 11 : 10), hash) : WHOLE_HEAD;
 }
 
 /* -- connections */
@@ -459,7 +482,7 @@ static __always_inline struct conn *new_conn(struct moved *at, struct sock *sock
 	conn->era = at->control->era;
 	conn->family = family;
 	conn->tgid = at->tgid;
-	conn->fd = descriptor_of(at->regs);
+	conn->fd = DESCRIPTOR(at->regs);
 	if (family == AF_UNIX)
 		return conn;
 	conn->local = BPF_CORE_READ(common, skc_num);
@@ -510,8 +533,6 @@ static __always_inline void answered(struct conn *conn, struct moved *at, __u32 
 		count(LOST);
 		return;
 	}
-	__sync_fetch_and_add(&total->count, 1);
-	__sync_fetch_and_add(&total->sum, took);
 	if (slot < SLOTS)
 		__sync_fetch_and_add(&total->slots[slot], 1);
 	if (total->look != at->control->look) { /* the longest is that since the last look */
@@ -669,7 +690,7 @@ static __always_inline void fresh(struct conn *conn, struct moved *at)
 static __always_inline int look(struct moved *at, struct sock *sock)
 {
 	struct conn *conn = bpf_map_lookup_elem(&conns, &at->inode);
-	__u64 number = number_of(at->regs);
+	__u64 number = NUMBER(at->regs);
 
 	if (!conn) {
 		conn = new_conn(at, sock);
@@ -731,7 +752,7 @@ static __always_inline int by_socket(struct sock *sock, int bytes, bool sent)
 	at.control = bpf_map_lookup_elem(&controls, &zero);
 	at.regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	socket = sock->sk_socket;
-	if (!at.control || !socket || is_foreign(at.regs))
+	if (!at.control || !socket || FOREIGN(at.regs))
 		return 0;
 	file = socket->file;
 	if (!file)
@@ -769,11 +790,11 @@ static __always_inline struct file *file_of(__u64 fd)
 	return file;
 }
 
-SEC("raw_tp/sys_exit")
+SEC("tp_btf/sys_exit")
 int any_call(__u64 *args)
 {
 	struct moved at = {.regs = (struct pt_regs *)args[0], .bytes = args[1]};
-	__u64 number = number_of(at.regs);
+	__u64 number = NUMBER(at.regs);
 	struct socket *socket;
 	struct file *file;
 	__u32 zero = 0;
@@ -785,11 +806,11 @@ int any_call(__u64 *args)
 	if (failed_for_now(at.bytes) || !ours(&at))
 		return 0;
 	count(HITS);
-	if (number == RECVFROM && flags_of(at.regs) & (MSG_PEEK | MSG_ERRQUEUE))
+	if (number == RECVFROM && FLAGS(at.regs) & (MSG_PEEK | MSG_ERRQUEUE))
 		return 0;
 	at.control = bpf_map_lookup_elem(&controls, &zero);
-	file = file_of(descriptor_of(at.regs));
-	if (!at.control || !file || is_foreign(at.regs))
+	file = file_of(DESCRIPTOR(at.regs));
+	if (!at.control || !file || FOREIGN(at.regs))
 		return 0;
 	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;

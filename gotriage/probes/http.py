@@ -23,22 +23,22 @@ UNANSWERED: Final = 0
 HITS, LOST, SLOW_LOST, UNMATCHED = range(4)
 """Counters of the map `meter`."""
 CLASSES: Final = 6
-ROOM, TAKE, LINE = 224, 192, 32
+ROOM, TAKE, LINE = 256, 192, 32
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 
 CONN: Final = np.dtype(
     [
         ("kind", "u1"), ("role", "u1"), ("phase", "u1"), ("said", "u1"), ("have", "<u2"), ("family", "<u2"),
         ("era", "<u4"), ("look", "<u4"), ("tgid", "<u4"), ("tid", "<u4"), ("fd", "<u4"), ("calls", "<u4"),
-        ("requests", "<u4"), ("status", "<u4"), ("local", "<u2"), ("remote", "<u2"), ("pad", "<u4"),
+        ("requests", "<u4"), ("status", "<u4"), ("local", "<u2"), ("remote", "<u2"), ("place", "<u2"), ("pad", "<u2"),
         ("began", "<u8"), ("took", "<u8"), ("goid", "<u8"), ("hash", "<u8"),
-        ("address", "V16"), ("line", f"V{LINE}"), ("head", f"V{ROOM}"),
+        ("address", "V16"), ("segment", "V32"), ("line", f"V{LINE}"), ("head", f"V{ROOM}"),
     ]
 )  # fmt: skip
 ROUTE: Final = np.dtype([("hash", "<u8"), ("status", "<u4"), ("role", "<u4")])
 TOTAL: Final = np.dtype(
     [
-        ("count", "<u8"), ("sum", "<u8"), ("most", "<u8"), ("look", "<u4"), ("have", "<u2"), ("family", "<u2"),
+        ("most", "<u8"), ("look", "<u4"), ("have", "<u2"), ("family", "<u2"),
         ("remote", "<u2"), ("pad", "<u2"), ("slots", "<u4", (SLOTS,)), ("address", "V16"), ("head", f"V{TAKE}"),
         ("end", "V4"),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from gotriage.probes import http
 from gotriage.probes.tallies import Flying, Key, Tally
-from gotriage.records.http import NO_ANSWER, SLOTS, HttpCall, HttpPeer, HttpUnseen
+from gotriage.records.http import NO_ANSWER, HttpCall, HttpPeer, HttpUnseen
 from gotriage.records.routes import route_of
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ class Totals:
 
     def new(self, routes: NDArray[Any], totals: NDArray[Any], look: int) -> Iterator[tuple[Key, Tally]]:
         """By row; `look`: the number of the look that ends, in which a total's longest was."""
-        for route, total in zip(routes, totals, strict=True):
-            raw, count = route.tobytes(), int(total["count"])
+        counts = totals["slots"].sum(axis=1, dtype=np.int64).tolist()
+        for route, total, count in zip(routes, totals, counts, strict=True):
+            raw = route.tobytes()
             before = self._before.get(raw)
             if before is not None and before[0] == count:
                 continue
-            slots = total["slots"].astype(np.int64)
-            self._before[raw] = (count, slots)
+            self._before[raw] = (count, total["slots"].astype(np.int64))
             yield (
                 self._names.key(total, int(route["role"]), int(route["hash"])),
                 self._tally(status_text(int(route["status"])), total, before, look),
@@ -115,21 +115,21 @@ class Totals:
     def rest(self, totals: NDArray[Any], look: int) -> Iterator[tuple[Key, Tally]]:
         """Of calls that found no room in the kernel's table: by direction and class of the status."""
         for number, total in enumerate(totals):
-            raw, count = number.to_bytes(4, "little"), int(total["count"])
-            before = self._before.get(raw)
+            raw, slots = number.to_bytes(4, "little"), total["slots"].astype(np.int64)
+            before, count = self._before.get(raw), int(slots.sum())
             if not count or (before is not None and before[0] == count):
                 continue
-            self._before[raw] = (count, total["slots"].astype(np.int64))
+            self._before[raw] = (count, slots)
             side, status = divmod(number, http.CLASSES)
             text = f"{status}xx" if status else NO_ANSWER
             yield Key("out" if side else "in", "http").other, self._tally(text, total, before, look)
 
     @staticmethod
     def _tally(status: str, total: np.void, before: tuple[int, NDArray[np.int64]] | None, look: int) -> Tally:
-        count, slots = before if before is not None else (0, np.zeros(SLOTS, np.int64))
+        new = total["slots"].astype(np.int64) - (before[1] if before is not None else 0)
         longest = int(total["most"]) / 1e9 if int(total["look"]) == look else 0.0
         sample = http.parse_head(head_of(total)).path if before is None else ""
-        return Tally({status: int(total["count"]) - count}, total["slots"].astype(np.int64) - slots, longest, sample)
+        return Tally({status: int(new.sum())}, new, longest, sample)
 
     def idle(self, routes: NDArray[Any], totals: NDArray[Any], look: int, rest: int) -> list[bytes]:
         """Entries that have not counted anything in the last `rest` looks, forgotten here."""
