@@ -112,26 +112,21 @@ def by_short(folder: Path) -> int:
 
 
 def by_library(folder: Path) -> int:
-    """gotriage with systemd-python: every entry read, understood and made a LogLine."""
+    """gotriage's history: every entry read, understood, masked and made a LogLine, in batches as they are sent."""
     from gotriage.host import Host
-    from gotriage.host.journal import LibraryReader, Place, unit_match
-    from gotriage.host.journal_entry import Converter
+    from gotriage.host.journal import Place, unit_match
+    from gotriage.host.journal_library import LibraryReader
+    from gotriage.host.journal_watch import history
 
     reader = LibraryReader(Host(), Place("bench", (str(folder),)), unit_match(UNIT), 0)
-    converter, count = Converter(), 0
     try:
-        while True:
-            converter.add_all(reader.more(5000))
-            lines = converter.take(START * 2)
-            count += len(lines)
-            if not lines:
-                return count
+        return sum(len(batch.rows) for batch in history([reader], None, None, 1 << 40))
     finally:
         reader.close()
 
 
 WAYS: dict[str, Callable[[Path], int]] = {
-    "gotriage (systemd-python)": by_library,
+    "gotriage": by_library,
     "journalctl -o json | json.loads": by_json,
     "journalctl -o short >/dev/null": by_short,
 }

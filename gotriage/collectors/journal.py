@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gotriage.collectors import Unavailable
 from gotriage.errors import MissingFacility, reason_of
-from gotriage.host.journal import LibraryReader
+from gotriage.host.journal_library import LibraryReader
 from gotriage.host.journal_target import TargetJournal
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from gotriage.host import clock
@@ -130,17 +131,7 @@ class JournalWatch:
 
     def history(self, since: datetime | None, until: datetime | None, limit: int) -> Iterator[Record]:
         """The newest `limit` entries between two times, as history batches."""
-        bounds = [None if time is None else int(time.timestamp() * 1e6) for time in (since, until)]
-        found: list[Found] = []
-        for reader in self._readers.values():
-            found += reader.between(bounds[0], bounds[1], limit)
-        found.sort(key=_by_time)
-        converter = Converter()
-        converter.add_all(found[-limit:])
-        lines = converter.take()
-        now = clock.now()
-        for start in range(0, len(lines), BATCH):
-            yield LogLines(at=now, rows=tuple(lines[start : start + BATCH]), history=True)
+        yield from history(list(self._readers.values()), since, until, limit)
 
     def close(self) -> None:
         """Let go of all readers."""
@@ -217,6 +208,21 @@ class JournalWatch:
         if damaged:
             names = ", ".join(f"{clean(file.path.rpartition('/')[2], 80)}: {file.damage}" for file in damaged[:3])
             yield "damaged", f"{len(damaged)} of {len(files)} files are damaged ({names})", REMEDY_DAMAGED
+
+
+def history(
+    readers: list[JournalReader], since: datetime | None, until: datetime | None, limit: int
+) -> Iterator[LogLines]:
+    """The newest `limit` entries between two times, in batches; no more than one batch is held at a time."""
+    since_us, until_us = (None if time is None else int(time.timestamp() * 1e6) for time in (since, until))
+    parts = [reader.between(since_us, until_us, limit) for reader in readers]
+    found = parts[0] if len(parts) == 1 else iter(sorted(chain(*parts), key=_by_time)[-limit:])
+    converter, now = Converter(), clock.now()
+    while (last_us := converter.add_all(islice(found, BATCH))) is not None:
+        if lines := converter.take(last_us):
+            yield LogLines(at=now, rows=tuple(lines), history=True)
+    if lines := converter.take():
+        yield LogLines(at=now, rows=tuple(lines), history=True)
 
 
 def _gap(now: datetime) -> Gap:

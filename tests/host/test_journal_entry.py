@@ -125,7 +125,7 @@ def test_odd_entries():
 
 
 def test_json_entries_are_the_same():
-    entry, us, cursor = from_json(
+    entry, us, cursor, message = from_json(
         {
             "__REALTIME_TIMESTAMP": str(US),
             "__CURSOR": "s=1",
@@ -136,8 +136,8 @@ def test_json_entries_are_the_same():
             "_PID": "7",
         }
     )
-    assert (us, cursor) == (US, "s=1")
-    assert entry == {"MESSAGE": b"hi\xff", "A": b"", "B": [b"x", b"y"], "C": [b"\x01\x02", b"z"], "_PID": b"7"}
+    assert (us, cursor, message) == (US, "s=1", b"hi\xff")
+    assert entry == {"A": b"", "B": [b"x", b"y"], "C": [b"\x01\x02", b"z"], "_PID": b"7"}
     for bad in ({}, {"__REALTIME_TIMESTAMP": 5}, {"__REALTIME_TIMESTAMP": "x"}):
         with pytest.raises(ValueError, match="TIMESTAMP"):
             from_json(bad)

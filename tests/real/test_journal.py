@@ -13,9 +13,11 @@ import pytest
 from gotriage.collectors.journal import JournalCollector
 from gotriage.collectors.journalctl import JournalctlCollector
 from gotriage.host import Host
-from gotriage.host.journal import LibraryReader, Place, unit_match
+from gotriage.host.journal import Place, unit_match
 from gotriage.host.journal_cli import CommandReader
-from gotriage.host.journal_files import places
+from gotriage.host.journal_files import journal_files, places
+from gotriage.host.journal_library import LibraryReader
+from gotriage.host.journal_scan import between
 from gotriage.host.journal_watch import JournalWatch
 from gotriage.records.logs import LogLines, LogState
 from gotriage.records.stream import Request
@@ -48,7 +50,7 @@ def journalctl(lab: Lab, *arguments: str) -> list[dict[str, object]]:
 
 def cursors(reader: LibraryReader | CommandReader, count: int = 100_000) -> list[str]:
     reader.with_cursors = True
-    return [cursor for _, _, cursor in reader.newest(count)]
+    return [cursor for _, _, cursor, _ in reader.newest(count)]
 
 
 def gathered(watch: JournalWatch, seconds: float, until: Callable[[list[LogLine]], bool] = lambda _: False):
@@ -178,13 +180,33 @@ def test_history_between_two_times(sdlab: Lab, unit: Callable[..., str], reader:
     entries = [(int(str(e["__REALTIME_TIMESTAMP"])), str(e["__CURSOR"])) for e in journalctl(sdlab, "-u", name)]
     host = Host.of(sdlab.pid)
     found = reader(host, own_place(host), unit_match(name), 0)
+    found.with_cursors = True
     first, last = entries[10][0], entries[-10][0]
     try:
         for since, until, count in ((first, last, 1000), (None, last, 1000), (first, None, 1000), (None, None, 7)):
             expected = [cursor for us, cursor in entries if (since or 0) <= us <= (until or 1 << 62)][-count:]
-            assert [cursor for _, _, cursor in found.between(since, until, count)] == expected
+            assert [cursor for _, _, cursor, _ in found.between(since, until, count)] == expected
     finally:
         found.close()
+
+
+def test_history_from_the_files_while_journald_writes_them(sdlab: Lab, unit: Callable[..., str]):
+    name = unit("-tick=2ms -format=plain", "LogRateLimitIntervalSec=0")
+    host = Host.of(sdlab.pid)
+    paths = [file.path for file in journal_files(host, own_place(host))]
+    reader = LibraryReader(host, own_place(host), unit_match(name), 0)
+    reader.with_cursors = True
+    try:
+        for _ in range(20):
+            time.sleep(0.1)
+            until = int(time.time() * 1e6) - 50_000
+            found = [
+                (dict(fields), us, text) for fields, us, _, text in between(paths, unit_match(name), 1, until, 9999)
+            ]
+            assert found == [(fields, us, text) for fields, us, _, text in reader.between(1, until, 9999)]
+        assert len(found) > 100
+    finally:
+        reader.close()
 
 
 def test_a_unit_that_never_logged_gets_its_first_line(sdlab: Lab, unit: Callable[..., str]):
@@ -310,7 +332,9 @@ UNREADABLE = """
 import os, sys
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from gotriage.host import Host
-from gotriage.host.journal import LibraryReader, unit_match
+from gotriage.host.journal import unit_match
+from gotriage.host.journal_library import LibraryReader
+from gotriage.host.journal_scan import between
 from gotriage.host.journal_watch import JournalWatch
 from gotriage.session.stream import encode
 watch = JournalWatch(Host(), LibraryReader, unit_match("systemd-logind.service"))
