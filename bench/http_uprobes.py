@@ -25,8 +25,10 @@ from tests.lab.process import Start, started
 
 ROOT = Path(__file__).parents[1]
 TICK = os.sysconf("SC_CLK_TCK")
-SETTLE = 2.0
-"""Seconds from the start of a trace until a run begins: a held one has found its share of the time by then."""
+WARM = 3.0
+"""Seconds of load before a trace: a budget is a part of the CPU that the target uses when it starts."""
+SETTLE = 3.0
+"""Seconds of load from the start of a trace until a run begins: it is attached then, and has found its share."""
 TO_REACH = 0.97
 
 
@@ -59,8 +61,12 @@ def traced(pid: int, url: str, seconds: float, budget: str) -> tuple[Run, str]:
     """One run while it is traced; and what gotriage said of the trace."""
     line = [str(ROOT / ".venv/bin/gotriage"), "show", "http", "--trace", "http_uprobes", "--pid", str(pid)]
     line += ["--for", f"{seconds + SETTLE + 1:g}s", "--option", f"budget={budget}", "--json"]
-    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tracer:
-        time.sleep(SETTLE)
+    warm = ["wrk", "-t1", "-c16", f"-d{WARM + SETTLE:g}s", url]
+    with subprocess.Popen(warm, stdout=subprocess.DEVNULL) as loading:
+        time.sleep(WARM)
+        tracer = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        loading.wait()
+    with tracer:
         run = load(pid, url, seconds)
         _, said = tracer.communicate(timeout=60)
     return run, said.strip()
