@@ -535,7 +535,7 @@ VIEWS: tuple[View, ...] = (
             Column("method", "METHOD", "text", 7),
             Column("route", "ROUTE"),
             Column("peer", "PEER", "text", 20, wide=True),
-            Column("rate", "RATE", "rate", 7),
+            Column("rate", "RATE", "rate", 8),
             Column("recent_errors", "5XX", "count", 5),
             Column("recent_client_errors", "4XX", "count", 5),
             Column("p50", "P50", "seconds", 6),

@@ -49,7 +49,7 @@ def test_routes_with_what_fails_and_what_is_not_read():
     seen = shown(front(), "H")
     for words in (
         "BPF at sockets  running", "100/s in", "9.0 % failed", "1.2/s out", "3 in flight, oldest 4.2s",
-        "GET /users/{n}", "→ pay.example    1.2/s", "9.0 %", "250ms", "not read: TLS on :8443 (12 connections)",
+        "GET /users/{n}", "→ pay.example", "9.0 %", "250ms", "not read: TLS on :8443 (12 connections)",
     ):  # fmt: skip
         assert words in seen, seen
     assert "looking" not in seen
