@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from gotriage.records.http import Http, HttpCall, HttpPeer, HttpRoute, HttpUnseen
 from gotriage.records.tracing import Trace, Traces
+from gotriage.ui.http_pages import opened
 
 from tests.ui import made
 from tests.ui.screens import LARGE, shown
@@ -89,3 +90,9 @@ def test_what_is_sampled_by_functions_stands_before_what_is_read_at_sockets():
     assert "/inside" in seen
     assert "Go uprobes" in seen
     assert "/users/{n}" not in seen
+
+
+def test_a_slow_request_leads_to_its_goroutine():
+    session = made.front(made.session(10))
+    assert opened(session, ("call", 812, "slowest just now", 0))[0] == "goroutine 812"
+    assert opened(session, ("peer", "10.1.2.3")) is None
