@@ -445,8 +445,7 @@ class TraceWorker(Worker):
             return
         if run.attached_for(now) < FIRST * 0.9:
             return
-        base = row.target_cpu_before if row.target_cpu_before is not None else row.target_cpu
-        allowed = row.budget * max(base or 0.0, LEAST_CPU)
+        allowed = row.budget * max(row.target_cpu_before or 0.0, row.target_cpu or 0.0, LEAST_CPU)
         cost = _cost(run.paid) if run.paid else row.hits_per_second * price.seconds_per_hit
         share = min(1.0, allowed / cost) if cost > 0 else 1.0
         if share * PERIOD < max(LEAST_ON, run.leaving):
