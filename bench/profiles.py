@@ -25,9 +25,14 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.watching import cpu_seconds, start_in_pty
+from gotriage.catalog import source
+from gotriage.collectors.profile.cpu import BpfTracer
+from gotriage.collectors.profile.wall import WallTracer
+from gotriage.host import Host
+from tests.collectors.fakes import real_target
 from tests.lab import toolchain
 from tests.lab.process import Running, Start, started
 
@@ -39,8 +44,6 @@ GOTRIAGE = str(ROOT / ".venv/bin/gotriage")
 STRIPPED = ("-ldflags=-s -w",)
 PATH = "/gap?ms=0"
 """Is refused at once: the smallest request that the service answers."""
-BEFORE, AFTER = 2.5, 1.5
-"""Seconds that a profile runs before and after what is measured beside it."""
 
 
 # -- screen
@@ -81,15 +84,12 @@ def screen(pid: int) -> float:
 # -- names
 
 
-def names(running: Running) -> tuple[int, int, int, int]:
-    """Samples, those whose goroutine is known, frames outside of the kernel, and those that have a name."""
-    with load(running.address, 8.0):
-        words = [GOTRIAGE, "show", "profile", "--pid", str(running.pid), "--for", "5s", "--json"]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    found = json.loads(said.splitlines()[0])
-    keys = ("samples", "attributed", "user_frames", "named_frames")
-    samples, attributed, frames, named = (int(found.get(key, 0)) for key in keys)
-    return samples, attributed, frames, named
+def names(running: Running) -> dict[str, Any]:
+    """What a profile under load says of itself: samples, attributed, user_frames, named_frames."""
+    said: dict[str, Any] = {}
+    with profiled(running.pid, "profile", said), load(running.address, 5.0):
+        pass
+    return said
 
 
 # -- throughput
@@ -126,27 +126,44 @@ def throughput(running: Running, seconds: float) -> Served:
     return Served(float(rate[1]), spent / int(count[1]))
 
 
+def work(pid: int, kind: str) -> None:
+    """Take a profile as the agent does, until standard input ends; what came of it as JSON."""
+    tracer = (WallTracer if kind == "wall" else BpfTracer)(Host(), real_target(pid))
+    every = source(kind).every  # type: ignore[union-attr]  # it is in the catalogue
+    tracer.start({})
+    print("on", flush=True)
+    os.set_blocking(0, False)
+    found: list[Any] = []
+    while sys.stdin.buffer.raw.read(1) is None:  # type: ignore[attr-defined]  # standard input is a pipe
+        time.sleep(every)
+        found = list(tracer.collect()) or found
+    tracer.stop()
+    record = found[-1]
+    names = ("samples", "attributed", "user_frames", "named_frames", "seconds", "looks", "took")
+    print(json.dumps({name: getattr(record, name, 0) for name in names}), flush=True)
+
+
 @contextmanager
-def profiled(pid: int, kind: str, seconds: float) -> Iterator[None]:
-    """While a profile is taken, which began some seconds ago."""
+def profiled(pid: int, kind: str, result: dict[str, Any] | None = None) -> Iterator[None]:
+    """While a profile is taken; what it says of itself goes to `result`."""
     if kind == "nothing":
-        time.sleep(BEFORE)
         yield
         return
-    words = [GOTRIAGE, "show", "profile", "--pid", str(pid), "--trace", kind]
-    words += ["--for", f"{seconds + BEFORE + AFTER:g}s", "--json"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "bench.profiles", "--worker", kind, str(pid)]
+    process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
     try:
-        time.sleep(BEFORE)
+        if process.stdout.readline() != "on\n":
+            raise SystemExit(f"{kind}: did not start")
         yield
     finally:
-        said, problem = process.communicate()
-        if process.returncode:
-            raise SystemExit(problem)
-        record = json.loads(said.splitlines()[0])
-        took = f", {record['took'] / record['looks'] * 1e3:.0f} ms a look" if record.get("looks") else ""
-        per_second = (record.get("looks") or record["samples"]) / record["seconds"]
-        print(f"    {kind}: {per_second:.1f} a second{took}", file=sys.stderr)
+        said = process.communicate()[0]
+    record = json.loads(said)
+    if result is not None:
+        result.update(record)
+    took = f", {record['took'] / record['looks'] * 1e3:.0f} ms a look" if record["looks"] else ""
+    rate = (record["looks"] or record["samples"]) / record["seconds"]
+    print(f"    {kind}: {rate:.1f} a second{took}", file=sys.stderr, flush=True)
 
 
 def cost(running: Running, rounds: int, seconds: float) -> dict[str, list[Served]]:
@@ -154,7 +171,7 @@ def cost(running: Running, rounds: int, seconds: float) -> dict[str, list[Served
     found: dict[str, list[Served]] = {"A/A": [], "wall": [], "profile": []}
 
     def run(kind: str) -> Served:
-        with profiled(running.pid, kind, seconds):
+        with profiled(running.pid, kind):
             return throughput(running, seconds)
 
     run("nothing")
@@ -179,19 +196,21 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--goroutines", type=int, default=10_000)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.worker:
+        work(int(given.worker[1]), given.worker[0])
+        return 0
     with ExitStack() as stack:
         busy = stack.enter_context(started(Start(toolchain.build("goill", flags=STRIPPED), ("-ill=busy",))))
         line("seconds to the flame graph of 5 s", [screen(busy.pid) for _ in range(given.rounds)], "to reach: 6.5")
     binary = toolchain.build("parked", flags=STRIPPED)
     with started(Start(binary, (f"-n={given.goroutines}",))) as running:
-        samples, attributed, frames, named = names(running)
-        print(
-            f"{'frames named, stripped':<34}{named / max(frames, 1):>8.4f}  ({named:,} of {frames:,})  to reach: 0.99"
-        )
-        print(
-            f"{'samples with their goroutine':<34}{attributed / max(samples, 1):>8.3f}  ({attributed:,} of {samples:,})"
-        )
+        said = names(running)
+        named, frames = said["named_frames"], said["user_frames"]
+        share, known = named / max(frames, 1), said["attributed"] / max(said["samples"], 1)
+        print(f"{'frames named, stripped':<34}{share:>8.4f}  ({named:,} of {frames:,})  to reach: 0.99", flush=True)
+        print(f"{'samples with their goroutine':<34}{known:>8.3f}  (of {said['samples']:,})", flush=True)
         ratios = cost(running, given.rounds, given.seconds)
     names_of = {"A/A": "A/A", "wall": f"wall, {given.goroutines:,} goroutines", "profile": "CPU at 99 Hz"}
     for key, name in names_of.items():

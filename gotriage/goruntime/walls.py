@@ -18,6 +18,7 @@ from gotriage.goruntime.fields import positions
 from gotriage.goruntime.labels import read_labels
 from gotriage.goruntime.naming import is_system
 from gotriage.goruntime.profileparts import Place, WallGroup, WallLook
+from gotriage.goruntime.unwind import Walked
 from gotriage.host import clock
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gotriage.goruntime.goroutines import Columns
     from gotriage.goruntime.places import Places
     from gotriage.goruntime.symbols import Functions
-    from gotriage.goruntime.unwind import Walked
 
     U64 = NDArray[np.uint64]
 
@@ -80,7 +80,7 @@ class Walls:
     """Samples one process."""
 
     def __init__(self, source: Source, functions: Functions, places: Places) -> None:
-        self._source, self._functions, self._places = source, functions, places
+        self._source, self._functions, self._names = source, functions, _Names(places)
         self._known: _Known | None = None
         self._sums = _Sums()
 
@@ -117,7 +117,7 @@ class Walls:
 
     def _walk(self, columns: Columns) -> Walked:
         """Stacks of those that have moved since the sample before; of the others what they were."""
-        source, known = self._source, self._known
+        known = self._known
         order = np.argsort(columns.address, kind="stable")
         kept = np.zeros(len(columns), np.uint64)
         if known is not None:
@@ -126,16 +126,23 @@ class Walls:
             for name in _SAME:
                 same &= columns.column(name) == known.values[name][at]
             kept = np.where(same, known.key[at], np.uint64(0))
-        readable = columns.readable
-        columns.readable = readable & (kept == 0)
-        walked = goroutines.walk_all(source.memory, source.layout, self._functions, columns)
-        columns.readable = readable
+        walked = self._read_stacks(columns, np.flatnonzero(kept == 0))
         walked.key = np.where(kept != 0, kept, walked.key)
-        walked.key[columns.moved] = 0
         if len(self._sums.pcs) < MOST_GROUPS:
             self._sums.pcs.update(walked.pcs)
         values = {name: columns.column(name)[order] for name in _SAME}
         self._known = _Known(columns.address[order], values, walked.key[order])
+        return walked
+
+    def _read_stacks(self, columns: Columns, who: NDArray[np.int64]) -> Walked:
+        """The stacks of these; only they are looked at a second time, for what has moved meanwhile."""
+        source = self._source
+        some = columns.only(who)
+        read = goroutines.walk_all(source.memory, source.layout, self._functions, some)
+        read.key[some.moved] = 0
+        columns.moved[who] |= some.moved
+        walked = Walked(np.zeros(len(columns), np.uint64), np.zeros(len(columns), bool), read.pcs)
+        walked.key[who] = read.key
         return walked
 
     def _add(self, columns: Columns, key: U64, reason: NDArray[np.int64]) -> None:
@@ -170,14 +177,42 @@ class Walls:
 
     def look(self) -> WallLook:
         """What was sampled since `begin`."""
-        return _Result(self._sums, self._places, self._source.layout.wait_reasons).look()
+        return _Result(self._sums, self._names, self._source.layout.wait_reasons).look()
+
+
+class _Names:
+    """Names of stacks and sites, each looked up once."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._stacks: dict[int, tuple[Place, ...]] = {}
+        self._sites: dict[tuple[int, bool], Place | None] = {}
+
+    def stack(self, key: int, pcs: tuple[int, ...]) -> tuple[Place, ...]:
+        """The frames of a stack, innermost first."""
+        found = self._stacks.get(key)
+        if found is None:
+            if len(self._stacks) >= MOST_GROUPS:
+                self._stacks.clear()
+            named = self._places.name([(0, pcs, ())], sampled=False)
+            found = self._stacks[key] = tuple(named.places[place] for place in named.stacks[0])
+        return found
+
+    def site(self, pc: int, *, exact: bool) -> Place | None:
+        """The function of a go statement; or, `exact`, the one that begins there."""
+        if (pc, exact) not in self._sites:
+            if len(self._sites) >= MOST_GROUPS:
+                self._sites.clear()
+            self._sites[pc, exact] = self._places.start(pc) if exact else self._places.site(pc)
+        return self._sites[pc, exact]
 
 
 class _Result:
-    """Sums with names, each looked up once."""
+    """Sums with names."""
 
-    def __init__(self, sums: _Sums, places: Places, reasons: tuple[str, ...]) -> None:
-        self._sums, self._places = sums, places
+    def __init__(self, sums: _Sums, names: _Names, reasons: tuple[str, ...]) -> None:
+        self._sums, self._names = sums, names
+        self._places: dict[Place, int] = {}
         self._reasons = Reasons(np.zeros(0, np.int64), reasons)
         self._sites: dict[Place, int] = {}
         self._labels: dict[tuple[tuple[str, str], ...], int] = {}
@@ -186,7 +221,10 @@ class _Result:
         sums = self._sums
         keys = {group.stack: None for group in sums.groups.values() if group.stack in sums.pcs}
         numbers = {key: number for number, key in enumerate(keys)}
-        named = self._places.name([(0, sums.pcs[key], ()) for key in keys], sampled=False)
+        stacks = tuple(
+            tuple(self._places.setdefault(place, len(self._places)) for place in self._names.stack(key, sums.pcs[key]))
+            for key in keys
+        )
         groups = sorted((self._group(group, numbers) for group in sums.groups.values()), key=lambda one: -one.count)
         return WallLook(
             samples=sums.samples,
@@ -195,21 +233,23 @@ class _Result:
             goroutines=sums.goroutines,
             omitted=sums.omitted,
             groups=tuple(groups),
-            stacks=named.stacks,
-            places=named.places,
+            stacks=stacks,
+            places=tuple(self._places),
             sites=tuple(self._sites),
             labels=tuple(dict(each) for each in self._labels),
         )
 
     def _group(self, group: _Group, numbers: dict[int, int]) -> WallGroup:
-        start = self._places.start(group.startpc)
+        start = self._names.site(group.startpc, exact=True)
         labels = self._sums.labels.get(group.labels)
         return WallGroup(
             count=group.count,
             state=goroutines.STATES.get(group.status, f"state {group.status}"),
             reason=self._reasons.name(group.reason),
             stack=numbers.get(group.stack, -1),
-            creator=self._site(self._places.site(group.gopc) if start and start.function != FIRST else None),
+            creator=self._site(
+                self._names.site(group.gopc, exact=False) if start and start.function != FIRST else None
+            ),
             start=self._site(start),
             labels=self._labels.setdefault(tuple(sorted(labels.items())), len(self._labels)) if labels else -1,
             system=start is not None and is_system(start.function),

@@ -140,6 +140,7 @@ def test_stacks_that_are_kept_from_sample_to_sample_are_those_that_are_read(serv
         for group in kept.groups
         if group.stack >= 0 and group.count >= kept.samples
     }
+    steady = {names for names in steady if names and "main.shortLived" not in names}  # those come and go
     assert len(steady) > 20
     assert steady <= read
 

@@ -83,7 +83,7 @@ class CpuTracer:
         pid = self._target.pid
         if pid is None:
             raise TargetGone("nothing of the target runs")
-        self._names = Profiling(pid)
+        self._names = Profiling(pid, eager=True)
         go = self._names.identity().go_version != ""
         self._offsets = self._names.offsets(self._bases(pid) if go else None)
         understood = not self._offsets.why
