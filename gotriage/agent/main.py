@@ -202,7 +202,7 @@ class Agent:
         share = round((cpu - self._cpu) / max(now - self._beat_at, 0.001), 4)
         # A beat that comes late (a stalled reader, a stopped process) is not made up for.
         self._beat_at, self._cpu = now, cpu
-        self._next_beat = following(now, BEAT, len(self._rows) + 1)
+        self._next_beat = following(now, BEAT, sum(not row.asked for row in self._rows) + 1)
         self._output.write(Heartbeat(at=clock.now(), collectors=states, cpu=share, rss_bytes=rss))
         if rss is not None and rss > MOST_MEMORY:
             self._end = End(
@@ -217,9 +217,9 @@ class Agent:
         lost = {name: [view.title for view in catalog.VIEWS if name in view.sources] for name in _names(self._rows)}
         self._say_what_is_not_there()
         self._board = board = Board(self._host, target, self._output)
+        rows = sorted(self._rows, key=lambda row: row.asked)  # traces do not keep to the beat
         self._workers = [
-            self._worker(row, target, board, ", ".join(lost[row.name]), place)
-            for place, row in enumerate(self._rows, 1)
+            self._worker(row, target, board, ", ".join(lost[row.name]), place) for place, row in enumerate(rows, 1)
         ]
         for worker in self._workers:
             worker.start()

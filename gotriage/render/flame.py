@@ -22,6 +22,7 @@ NARROW: Final = 0.75
 """Columns: a narrower node is drawn together with its neighbours."""
 ROOT: Final = "all"
 UNKNOWN: Final = "not known"
+BY: Final = "go by "
 NO_LABEL: Final = "no label"
 GROUP: Final = "group"
 """Kind of nodes that are no function: creators, labels, threads, states."""
@@ -197,7 +198,7 @@ def group_of(profile: Profile, stack: ProfileStack, by: str) -> str:
     """The name of the group that a stack belongs to."""
     if by == "creator":
         if 0 <= stack.creator < len(profile.sites):
-            return f"go by {profile.sites[stack.creator].function}"
+            return f"{BY}{profile.sites[stack.creator].function}"
         return "[main goroutine, or none]" if not stack.system else "[the runtime's own, or none]"
     if by == "thread":
         return f"thread {_named(profile.threads_named, stack.thread)}"

@@ -42,19 +42,20 @@ MOST_LINES: Final = 40
 
 def summary(profile: Profile) -> str:
     """What was sampled, in one line."""
-    said = [f"{profile.samples:,} samples in {units.seconds(round(profile.seconds, 1))}"]
+    took = units.seconds(round(profile.seconds, 1))
+    said = [f"{profile.samples:,} samples in {took}"]
     if isinstance(profile, CpuProfile):
         if profile.cores is not None:
             said.append(f"{units.cores(profile.cores)} CPUs")
     elif isinstance(profile, WallProfile) and profile.looks:
-        said = [f"{profile.looks} looks in {units.seconds(round(profile.seconds, 1))}"]
+        said = [f"{profile.looks} looks in {took}"]
         said.append(
             f"{units.count(profile.goroutines)} goroutines, {units.seconds(profile.took / profile.looks)} a look"
         )
     if profile.named_share is not None:
-        said.append(f"{percent(profile.named_share)} of frames named")
+        said.append(f"names {percent(profile.named_share)}")
     if isinstance(profile, CpuProfile) and profile.attributed is not None and profile.samples:
-        said.append(f"{units.share(profile.attributed / profile.samples)} with their goroutine")
+        said.append(f"goroutines {units.share(profile.attributed / profile.samples)}")
     return " · ".join(said)
 
 

@@ -76,7 +76,7 @@ def test_enter_opens_the_stacks_then_one_stack_then_one_goroutine_then_what_it_w
     for words in ("› channel 0xc00012a060", "buffer 0 of 16", "640 receive", "goroutine 1019", "and 620 more"):
         assert words in channel
     back = shown(front, "5", "j", "enter", "j", "j", "enter", "backspace", "backspace")
-    assert "›" not in back.splitlines()[1]
+    assert "› goroutine" not in back.splitlines()[1]
 
 
 def test_a_descriptor_that_is_waited_for_names_its_peer():
