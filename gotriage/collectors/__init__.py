@@ -152,3 +152,7 @@ class Unavailable(MissingFacility):
         super().__init__(text)
         self.lost = lost
         self.remedy = remedy
+
+
+NOT_GO = Refusals()
+"""What any of the sources that read the Go runtime has found out."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gotriage.collectors import Refusals
+from gotriage.collectors import NOT_GO
 from gotriage.errors import TargetGone
 from gotriage.goruntime import client
 from gotriage.goruntime.refusals import NotGo
@@ -47,7 +47,7 @@ SAME = 1.0
 """Seconds by which the beginning of a wait may seem to move between two looks and still be the same."""
 
 
-_REFUSED = Refusals()
+_REFUSED = NOT_GO
 
 
 class Reader(Protocol):

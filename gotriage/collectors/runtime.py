@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec.structs import replace
 
-from gotriage.collectors import Refusals
+from gotriage.collectors import NOT_GO
 from gotriage.errors import GotriageError, TargetGone
 from gotriage.goruntime import buildinfo, client, linkage
 from gotriage.goruntime.elf import Elf, ElfError
@@ -42,7 +42,7 @@ EARLIEST, LATEST = 0.0, 7e9
 MOST = (1 << 63) - 1
 
 
-_REFUSED = Refusals()
+_REFUSED = NOT_GO
 
 
 class Reader(Protocol):

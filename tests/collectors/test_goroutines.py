@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Refusals, Unavailable
 from gotriage.collectors import goroutines as module
 from gotriage.collectors.goroutines import LIVE, MOST, GoroutineCollector, Times, counts_of, record_of
 from gotriage.errors import NotPermitted, TargetGone
@@ -38,7 +38,7 @@ class Answers:
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
+    monkeypatch.setattr(module, "_REFUSED", Refusals())
     write(tmp_path, {"proc/7/stat": stat_line(7), "proc/7/task/70/stat": stat_line(70, state="D", utime=150)})
     write(tmp_path, {"proc/7/task/70/wchan": "futex_wait\x1b_queue"})
     host = fake_host(tmp_path)
@@ -142,8 +142,8 @@ def test_a_program_that_is_not_go_is_not_asked_again_at_once(made, monkeypatch):
         with pytest.raises(Unavailable):
             list(collector.collect())
     assert len(reader.calls) == 1
-    monkeypatch.setattr(module.Refusals, "LASTS", -1.0)
-    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
+    monkeypatch.setattr(Refusals, "LASTS", -1.0)
+    monkeypatch.setattr(module, "_REFUSED", Refusals())
     for _ in range(2):
         with pytest.raises(Unavailable):
             list(collector.collect())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Refusals, Unavailable
 from gotriage.collectors import runtime as module
 from gotriage.collectors.runtime import RuntimeCollector, build_of, detail_of, numbers_of, read_build
 from gotriage.errors import NotPermitted
@@ -54,7 +54,7 @@ class Answers:
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_REFUSED", module.Refusals())
+    monkeypatch.setattr(module, "_REFUSED", Refusals())
     write(tmp_path, {"proc/7/stat": stat_line(7), "proc/7/task/7/stat": stat_line(7, "main\x1b", utime=200)})
     host = fake_host(tmp_path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from gotriage.collectors import Meter, Refusals
+from gotriage.collectors import NOT_GO, Meter
 from gotriage.collectors.profile import building, options
 from gotriage.collectors.profile.building import Key, Sums, Table
 from gotriage.errors import TargetGone
@@ -30,7 +30,7 @@ ON_CPU: Final = "running"
 ON_A_CPU: Final = Place("[on a CPU]", kind="runtime")
 NOT_READ: Final = Place("[moved while it was read]", kind="runtime")
 
-_REFUSED = Refusals()
+_REFUSED = NOT_GO
 
 
 class WallTracer:
@@ -71,7 +71,7 @@ class WallTracer:
             self._names.identity()
             self._names.wall(0.0, self._options.hz, begin=True)
         except NotGo as error:
-            raise _REFUSED.refuse(self._target, f"{error}: it has no goroutines") from error
+            raise _REFUSED.refuse(self._target, str(error)) from error
         self._begin()
 
     def _begin(self) -> None:
