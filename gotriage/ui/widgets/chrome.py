@@ -213,6 +213,7 @@ def rule(front: Front, width: int) -> Spans:
     if not marks:
         return cut_spans([*running, ("─" * max(width - width_of(running), 0), "faint")], width)
     marks.append((" ", ""))
+    running = list(cut_spans(running, max(width - width_of(marks) - 3, 0)))
     between = max(width - width_of(marks) - width_of(running) - 2, 0)
     return cut_spans([*running, ("─" * between, "faint"), *marks, ("──", "faint")], width)
 
