@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import numpy as np
 
 from gotriage import probes
-from gotriage.collectors import Meter, Unavailable
+from gotriage.collectors import NOT_GO, Meter, Unavailable
 from gotriage.errors import GotriageError, NotPermitted
 from gotriage.goruntime import client
 from gotriage.host import btf, clock, kerneltasks
@@ -117,6 +117,7 @@ class SocketTracer:
         if pid is None:
             return
         try:
+            NOT_GO.check(self._target)
             threads = kerneltasks.tasks(probes.object_bytes("tasks"), pid)
             with client.Reader(pid) as reader:
                 bases = {one.own_tid: one.base for one in threads}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gotriage import probes
-from gotriage.collectors import Meter, Unavailable
+from gotriage.collectors import NOT_GO, Meter, Unavailable
 from gotriage.collectors.syscalls import counted, kinds
 from gotriage.collectors.syscalls.options import check_target, level_of
 from gotriage.collectors.syscalls.record import Look, Recorder
@@ -204,6 +204,7 @@ class BpfTracer:
         """Where the target's threads keep their goroutine; without it, calls are counted all the same."""
         self._places_known = True
         try:
+            NOT_GO.check(self._target)
             places = threadplaces.places_of(pid)
         except (GotriageError, OSError) as error:
             self._go_problem = NO_GO + clean(str(error), 500)
