@@ -131,6 +131,8 @@ class Objects:
         for semaphore, waiters in by_semaphore.items():
             names = next((self._functions[who] for who in waiters if who in self._functions), ())
             kind, delta = sync_object(names, self._wait_group)
+            if semaphore <= delta:
+                kind, delta = "semaphore", 0  # nothing begins below address 0: what was read is no lock
             place = semaphore - delta
             likely = holders.get((semaphore, delta)) or holders.get((semaphore, None), [])
             _, before, also = merged.get(place, (kind, [], []))
