@@ -46,6 +46,21 @@ def test_every_goroutine_is_as_go_prints_it(service, go, build):
     assert not dump.problems
 
 
+@pytest.mark.parametrize("go", toolchain.QUICK)
+def test_stacks_through_c_that_called_back(service, go):
+    """Go called by C called by Go, up to three times deep, and called by threads that C has made."""
+    running = service("cgo", "-callbacks=6", go=go, cgo=True)
+    with attach(running.pid) as runtime:
+        dump = runtime.dump(rows=5000)
+    assert gotrace.differences(dump, gotrace.fetch(running.address)) == []
+    stacks = [dump.stacks[one.stack] for one in dump.goroutines if one.stack >= 0]
+    called = [[frame.function for frame in stack.frames if frame.function.startswith("main.")] for stack in stacks]
+    depths = [functions.count("main.waitInGo") for functions in called if "main.throughC" in functions]
+    assert sorted(depths) == [1, 1, 2, 2, 3, 3]
+    assert called.count(["main.waitInGoOnAForeignThread"]) == 6
+    assert all(stack.complete for stack in stacks)
+
+
 def test_who_waits_for_what(service):
     running = service("parked")
     with attach(running.pid) as runtime:

@@ -1,5 +1,6 @@
 // Command cgo is linked dynamically: it calls the C library and keeps a thread inside C, with -burn a busy one too.
 // At SIGUSR1 four threads call strtol(3) and strlen(3) a thousand times each, all together, and it says so.
+// With -callbacks goroutines wait in Go that C called, and net/http/pprof is served at the address in -ready-file.
 package main
 
 /*
@@ -39,6 +40,7 @@ import (
 func main() {
 	ready := flag.String("ready-file", "", "write here once ready")
 	threads := flag.Int("threads", 1, "threads that wait inside C")
+	callbacks := flag.Int("callbacks", 0, "goroutines that wait in Go called by C, and as many threads of C that do")
 	burn := flag.Bool("burn", false, "a goroutine with a label keeps a CPU busy in C")
 	flag.Parse()
 	ends := make(chan os.Signal, 1)
@@ -51,8 +53,16 @@ func main() {
 	}
 	_, _ = net.LookupHost("localhost")
 	fmt.Fprintf(os.Stderr, "service up root=%.3f\n", float64(C.root(2)))
+	address := ""
+	if *callbacks > 0 {
+		var err error
+		if address, err = startCallbacks(*callbacks); err != nil {
+			fmt.Fprintln(os.Stderr, "cgo:", err)
+			os.Exit(1)
+		}
+	}
 	if *ready != "" {
-		if err := os.WriteFile(*ready, nil, 0o644); err != nil {
+		if err := writeWhole(*ready, address); err != nil {
 			fmt.Fprintln(os.Stderr, "cgo:", err)
 			os.Exit(1)
 		}
@@ -67,6 +77,13 @@ func main() {
 			return
 		}
 	}
+}
+
+func writeWhole(path, text string) error {
+	if err := os.WriteFile(path+".part", []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".part", path)
 }
 
 func callLibrary() {
