@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from gotriage.collectors import NOT_GO, Meter
+from gotriage.collectors import NOT_GO, Meter, Unavailable
 from gotriage.collectors.profile import building, options
 from gotriage.collectors.profile.building import Key, Sums, Table
 from gotriage.errors import TargetGone
@@ -71,7 +71,8 @@ class WallTracer:
             self._names.identity()
             self._names.wall(0.0, self._options.hz, begin=True)
         except NotGo as error:
-            raise _REFUSED.refuse(self._target, str(error)) from error
+            refused = _REFUSED.refuse(self._target, str(error))
+            raise Unavailable(f"{refused}: it has no goroutines", lost=False) from error
         self._begin()
 
     def _begin(self) -> None:
