@@ -453,6 +453,7 @@ int list(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct seq_file *seq = ctx->meta->seq;
 	struct thread *thread;
+	char comm[16];
 	__u32 ids[4];
 
 	if (!task || !is_target(task))
@@ -465,7 +466,9 @@ int list(struct bpf_iter__task *ctx)
 	ids[2] = task->pid;
 	ids[3] = task->tgid;
 	bpf_seq_write(seq, ids, sizeof(ids));
-	bpf_seq_write(seq, task->comm, sizeof(task->comm));
+	if (bpf_probe_read_kernel(comm, sizeof(comm), task->comm)) /* 6.1 writes only what is ours */
+		return 0;
+	bpf_seq_write(seq, comm, sizeof(comm));
 	bpf_seq_write(seq, thread, sizeof(*thread));
 	return 0;
 }
