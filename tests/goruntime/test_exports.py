@@ -141,6 +141,7 @@ def test_gos_own_pprof_opens_it(tmp_path):
     assert "main.wait (inline)" in top
 
 
+@pytest.mark.slow
 def test_gos_own_pprof_knows_the_lines_and_the_labels(tmp_path):
     traces = pprof(tmp_path, "-traces", "-lines")
     assert "/src/app/main.go:12 (inline)" in traces

@@ -34,8 +34,12 @@ WAYS = {
     "without section headers": (False, ()),
     "pie without section headers": (True, PIE),
 }
+LONG = ("race", "without optimisation")
+"""These build the standard library anew."""
 CASES = [
-    pytest.param(version, way, marks=() if version in QUICK else pytest.mark.slow, id=f"{version}, {way}")
+    pytest.param(
+        version, way, marks=() if version in QUICK and way not in LONG else pytest.mark.slow, id=f"{version}, {way}"
+    )
     for version in VERSIONS
     for way in WAYS
 ]

@@ -54,7 +54,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+LONG = ("race", "cgo, oldest", "cgo, static")
+"""Each of them builds the standard library once more."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in LONG else ()) for way in WAYS])
 def test_every_way_to_link(way):
     service, version, cgo, flags, linked, with_c = WAYS[way]
     binary = build(service, version, cgo=cgo, flags=flags)

@@ -37,6 +37,7 @@ def test_a_healthy_container(docker, build, sdlab):
     assert check("--root-pid", sdlab.pid, "--container", "well") == [[], 0]
 
 
+@pytest.mark.slow
 def test_rising_load_is_no_leak(service, quick):
     """Clients that come one after the other and stay, as on a morning: every one is a descriptor more."""
     running = service("healthy", "-rate=0")
