@@ -33,13 +33,16 @@ ALL = [(go, build) for go in toolchain.VERSIONS for build in BUILDS if (go, buil
 )
 def test_every_goroutine_is_as_go_prints_it(service, go, build):
     running = service("parked", go=go, **BUILDS[build])
-    with attach(running.pid) as runtime:
-        dump = runtime.dump(rows=5000)
-        identity = runtime.identity
-    told = gotrace.fetch(running.address)
+    for _ in range(3):  # the two looks are at two moments: what a busy machine moved in between stands still at another
+        with attach(running.pid) as runtime:
+            dump = runtime.dump(rows=5000)
+            identity = runtime.identity
+        told = gotrace.fetch(running.address)
+        if not (different := gotrace.differences(dump, told)):
+            break
+    assert different == []
     both = {one.id for one in dump.goroutines} & told.keys()
     assert len(both) > 150
-    assert gotrace.differences(dump, told) == []
     assert all(dump.stacks[one.stack].complete for one in dump.goroutines if one.stack >= 0 and not one.moved)
     assert identity.go_version.startswith(f"go{go}")
     assert (identity.layout, identity.located) == ("table", "operands")
@@ -50,9 +53,12 @@ def test_every_goroutine_is_as_go_prints_it(service, go, build):
 def test_stacks_through_c_that_called_back(service, go):
     """Go called by C called by Go, up to three times deep, and called by threads that C has made."""
     running = service("cgo", "-callbacks=6", go=go, cgo=True)
-    with attach(running.pid) as runtime:
-        dump = runtime.dump(rows=5000)
-    assert gotrace.differences(dump, gotrace.fetch(running.address)) == []
+    for _ in range(3):
+        with attach(running.pid) as runtime:
+            dump = runtime.dump(rows=5000)
+        if not (different := gotrace.differences(dump, gotrace.fetch(running.address))):
+            break
+    assert different == []
     stacks = [dump.stacks[one.stack] for one in dump.goroutines if one.stack >= 0]
     called = [[frame.function for frame in stack.frames if frame.function.startswith("main.")] for stack in stacks]
     depths = [functions.count("main.waitInGo") for functions in called if "main.throughC" in functions]
