@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gotriage.agent import guard
 from gotriage.agent.backends import load
+from gotriage.agent.beat import following
 from gotriage.agent.gaps import DENIALS, gap_of
 from gotriage.agent.output import Closed
 from gotriage.agent.worker import Worker
@@ -305,7 +306,7 @@ class TraceWorker(Worker):
         )
         duty = self.source.duty
         if seconds is None and duty is not None:
-            run.fixed, run.on, run.switch_at = True, duty[0], now + duty[0]
+            run.fixed, run.on, run.switch_at = True, duty[0], following(now, duty[0], 0)
             run.row = replace(run.row, on_share=round(duty[0] / duty[1], 3))
         guard.watch(run, self._output, light=self.source.price == "light")
         self._gaps.begin()
@@ -473,7 +474,7 @@ class TraceWorker(Worker):
             run.attached_seconds = run.attached_for(now)
             run.attached = False
             off = max(min(run.on, now - run.attached_at) * (period / max(run.on, 0.001) - 1.0), LEAST_ON)
-            run.switch_at = now + off
+            run.switch_at = following(now, off, 0) if run.fixed else now + off
             self._look_at(run)
             if self._active is run:
                 run.row = replace(run.row, state="waiting")
@@ -481,7 +482,7 @@ class TraceWorker(Worker):
             run.tracer.attach()
             now = clock.monotonic()
             run.attached, run.attached_at = True, now
-            run.switch_at = now + run.on
+            run.switch_at = following(now, run.on, 0) if run.fixed else now + run.on
             run.look_at = now + min(self.interval, run.on)
             run.row = replace(run.row, state="running")
         self._board.put(run.row)
