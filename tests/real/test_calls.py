@@ -16,11 +16,10 @@ from gotriage.errors import UsageError
 from gotriage.goruntime.imports import imports
 from gotriage.goruntime.live import LiveMemory
 from gotriage.host import Host, tools
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
 
 from tests.lab.process import wait_until
 from tests.real.harm import changed_code
+from tests.real.targets import target_of
 
 pytestmark = [
     pytest.mark.real,
@@ -39,11 +38,6 @@ int main(void) {
 	}
 }
 """
-
-
-def target_of(pid):
-    host = Host()
-    return Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,))
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gotriage import catalog
-from gotriage.records.http import Http
-from gotriage.records.stream import Heartbeat, Request
+from gotriage.records.stream import Request
 from gotriage.records.target import TargetSpec
+from gotriage.records.tracing import Traces
 from gotriage.rules.engine import judge
 from gotriage.session.store import Session
 
@@ -22,7 +22,9 @@ from tests.agent.fakes import Stream
 from tests.real.checks import check
 
 if TYPE_CHECKING:
-    from gotriage.records import Record
+    from collections.abc import Callable
+
+    from gotriage.records.tracing import Trace
 
 pytestmark = [
     pytest.mark.real,
@@ -40,8 +42,10 @@ class Watch:
         self.session = Session()
 
     def start(self, name: str, **options: str) -> None:
+        """Start that source, and wait until it runs on request: before that, it looks now and then by itself."""
         self._stream.beats(1)
         self._stream.send(Request(self._fed + 1, "start", (name,), seconds=60.0, options=options))
+        self._wait(lambda: (row := self._trace(name)) is not None and row.asked and row.state == "running")
 
     def findings(self):
         for record in self._stream.records[self._fed :]:
@@ -49,13 +53,21 @@ class Watch:
         self._fed = len(self._stream.records)
         return {finding.id: finding for finding in judge(self.session).findings}
 
-    def until(self, *rules: str, kind: type[Record] = Heartbeat, seconds: float = 40.0):
-        """The findings, once all of these are among them and such a record has come."""
-        end = time.monotonic() + seconds
-        while not set(rules) <= (found := self.findings()).keys() or self.session.latest(kind) is None:
-            assert time.monotonic() < end, (sorted(found), judge(self.session).unknown)
+    def until(self, *rules: str):
+        """The findings, once all of these are among them."""
+        self._wait(lambda: set(rules) <= self.findings().keys())
+        return self.findings()
+
+    def _trace(self, name: str) -> Trace | None:
+        self.findings()
+        traces = self.session.latest(Traces)
+        return traces.of(name) if traces is not None else None
+
+    def _wait(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 40.0
+        while not holds():
+            assert time.monotonic() < end, (sorted(self.findings()), judge(self.session).unknown)
             self._stream.records += self._stream.link.poll(0.2) or []
-        return found
 
 
 @contextmanager
@@ -144,7 +156,6 @@ def test_requests_that_fail_and_requests_that_are_slow(service):
     address = running.address.split()[0]
     with watching(running.pid, "http") as watch:
         watch.start("http")
-        watch.until(kind=Http)
         asking = [threading.Thread(target=ask, args=(address, "/slow?ms=1300")) for _ in range(5)]
         for thread in asking:
             thread.start()

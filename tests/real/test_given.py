@@ -11,9 +11,8 @@ import time
 import pytest
 from gotriage.collectors.access import AccessCollector, given_paths, needs_of
 from gotriage.collectors.environment import EnvironmentCollector
-from gotriage.host import Host
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
+
+from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
 WAIT = "import sys; sys.stdout.write('up'); sys.stdout.flush(); sys.stdin.read()"
@@ -37,9 +36,8 @@ def process():
 
 
 def look(collector, pid):
-    host = Host()
-    target = Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,))
-    (record,) = collector(host, target).collect()
+    target = target_of(pid)
+    (record,) = collector(target.host, target).collect()
     return record
 
 

@@ -17,11 +17,10 @@ from gotriage.host import Host
 from gotriage.probes.tallies import MOST_ROWS
 from gotriage.records.http import NO_ANSWER, OTHER_ROUTES
 from gotriage.records.routes import route_of
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
 
 from tests.lab.process import wait_until
 from tests.lab.toolchain import build
+from tests.real.targets import target_of
 
 pytestmark = [
     pytest.mark.real,
@@ -39,9 +38,8 @@ def get(path: bytes, method: bytes = b"GET") -> bytes:
 
 @contextmanager
 def traced(way=SocketTracer, pid=None):
-    host, pid = Host(), pid or os.getpid()
-    target = Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,))
-    with closing(way(host, target)) as tracer, closing(target.main):
+    target = target_of(pid or os.getpid())
+    with closing(way(target.host, target)) as tracer, closing(target.main):
         tracer.start({})
         yield tracer
 
@@ -334,11 +332,9 @@ def test_off_and_on_again():
 
 
 def test_a_kernel_without_the_tracepoint(tmp_path):
-    pid = os.getpid()
-    host = Host(sys=tmp_path)
-    target = Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,))
+    target = target_of(os.getpid(), host=Host(sys=tmp_path))
     with closing(target.main), pytest.raises(Unavailable, match=r"Linux 6\.3"):
-        SocketTracer(host, target).price({})
+        SocketTracer(target.host, target).price({})
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -14,12 +14,11 @@ from gotriage.collectors import Unavailable
 from gotriage.collectors.http_uprobes import HttpUprobes
 from gotriage.errors import TargetGone, UsageError
 from gotriage.host import Host, uprobes
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
 
 from tests.lab.golayout import dwarf
 from tests.lab.process import wait_until
 from tests.lab.toolchain import NEWEST, QUICK, VERSIONS, build
+from tests.real.targets import target_of
 
 pytestmark = [
     pytest.mark.real,
@@ -36,11 +35,6 @@ BUILDS = [
 ]
 ALL = [pytest.param(*way, marks=() if at < 3 else pytest.mark.slow) for at, way in enumerate(BUILDS)]
 TIMES = 7
-
-
-def target_of(pid):
-    host = Host()
-    return Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,))
 
 
 @contextmanager
@@ -185,7 +179,8 @@ def test_in_flight_slow_and_off_again(service):
 HOLDER = """
 import sys, time
 from contextlib import closing
-from tests.real.test_http_uprobes import HttpUprobes, target_of
+from gotriage.collectors.http_uprobes import HttpUprobes
+from tests.real.targets import target_of
 target = target_of(int(sys.argv[1]))
 tracer = HttpUprobes(target.host, target)
 tracer.start({})

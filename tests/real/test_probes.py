@@ -15,13 +15,12 @@ import pytest
 from gotriage.collectors import Unavailable
 from gotriage.collectors.probes import ProbeTracer
 from gotriage.errors import GotriageError, UsageError
-from gotriage.host import Host, bcc, bpftrace
+from gotriage.host import bcc, bpftrace
 from gotriage.host.tracefs import PREFIX, Tracefs
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
 
 from tests.lab.process import wait_until
+from tests.real.targets import target_of
 
 pytestmark = [
     pytest.mark.real,
@@ -76,8 +75,8 @@ def probed(module_service, dns):
 
 
 def tracer_of(pid):
-    host = Host()
-    return ProbeTracer(host, Target(spec=TargetSpec("pid", str(pid)), host=host, main=Process(host, pid), pids=(pid,)))
+    target = target_of(pid)
+    return ProbeTracer(target.host, target)
 
 
 class Seen:

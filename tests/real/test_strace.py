@@ -19,11 +19,10 @@ from gotriage.host import Host, threads
 from gotriage.host.keeper import OUT, Kept
 from gotriage.host.letgo import let_go, stopped
 from gotriage.host.strace import find
-from gotriage.records.target import TargetSpec
-from gotriage.target.model import Process, Target
 
 from tests.lab.process import wait_until
 from tests.real.harm import Load, Patient
+from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
 
@@ -43,11 +42,6 @@ while True:
     time.sleep(0.01)
 """
 ENDS = "import time; time.sleep(1.5)"
-
-
-def target_of(*pids):
-    host = Host()
-    return Target(spec=TargetSpec("pid", str(pids[0])), host=host, main=Process(host, pids[0]), pids=pids)
 
 
 @contextmanager

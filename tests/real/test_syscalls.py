@@ -9,8 +9,8 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from gotriage.collectors import Unavailable
@@ -23,10 +23,13 @@ from gotriage.host.libbpf_api import ALLOW
 
 from tests.lab import toolchain
 from tests.lab.process import Start, started, wait_until
+from tests.real.targets import target_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 MANY = 4000
+CLOCKS = timedelta(milliseconds=10)
+"""The kernel's clock and the wall clock are read one after the other."""
 BUILDS = {
     "static": (toolchain.NEWEST, False, ()),
     "Go 1.21, stripped": ("1.21.13", False, ("-ldflags=-s -w",)),
@@ -47,13 +50,10 @@ def ask(running, path):
         return [int(word) for word in answer.read().split() if word.isdigit()]
 
 
-def target_of(*pids):
-    return SimpleNamespace(pid=pids[0], pids=pids)
-
-
 @contextmanager
 def tracing(kind, pids, **options):
-    tracer = kind(Host(), target_of(*pids))
+    target = target_of(*pids)
+    tracer = kind(target.host, target)
     try:
         tracer.start(options)
         yield tracer
@@ -107,7 +107,7 @@ def test_time_threads_and_what_is_stuck(service):
     (stuck,) = [one for one in record.blocked if not one.waits]
     assert (stuck.call, stuck.fd, stuck.at_least) == ("read", fd, False)
     assert stuck.name.startswith("pipe:[") and stuck.thread == "calls"
-    assert began <= stuck.since <= clock.now()
+    assert began - CLOCKS <= stuck.since <= clock.now()
     assert goid
 
 
@@ -212,14 +212,15 @@ def test_a_32_bit_program_is_refused():
 
 
 RUN = """
-import json, os, types
+import json, os
 from gotriage.collectors.syscalls.bpf import BpfTracer
 from gotriage.host import Host
 from tests.lab import toolchain
 from tests.lab.process import Start, started
+from tests.real.targets import target_of
 from tests.real.test_syscalls import ask
 with started(Start(toolchain.build("calls"))) as running:
-    tracer = BpfTracer(Host(), types.SimpleNamespace(pid=running.pid, pids=(running.pid,)))
+    tracer = BpfTracer(Host(), target_of(running.pid))
     tracer.start({"level": "goroutines"})
     goid, = ask(running, "/pread?n=500&size=10")
     record, = tracer.collect()
@@ -241,11 +242,11 @@ def test_in_a_pid_namespace_of_our_own_with_other_numbers():
 
 
 HOLD = """
-import sys, time, types
+import sys, time
 from gotriage.collectors.syscalls.bpf import BpfTracer
 from gotriage.host import Host
-pid = int(sys.argv[1])
-tracer = BpfTracer(Host(), types.SimpleNamespace(pid=pid, pids=(pid,)))
+from tests.real.targets import target_of
+tracer = BpfTracer(Host(), target_of(int(sys.argv[1])))
 tracer.start({})
 print("ready", flush=True)
 time.sleep(60)
@@ -282,10 +283,11 @@ def _there(number):
 
 def test_without_rights_it_says_what_would_permit(service):
     code = (
-        "import os, types; os.setuid(65534)\n"
+        "import os; from tests.real.targets import target_of\n"
+        f"target = target_of({service.pid}); os.setuid(65534)\n"
         "from gotriage.collectors.syscalls.bpf import BpfTracer\nfrom gotriage.errors import NotPermitted\n"
         "from gotriage.host import Host\n"
-        f"tracer = BpfTracer(Host(), types.SimpleNamespace(pid={service.pid}, pids=({service.pid},)))\n"
+        "tracer = BpfTracer(Host(), target)\n"
         "try:\n    tracer.start({})\nexcept NotPermitted as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
