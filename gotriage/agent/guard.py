@@ -14,7 +14,7 @@ from gotriage.host import clock
 
 if TYPE_CHECKING:
     from gotriage.agent.output import Output
-    from gotriage.agent.tracing import Run
+    from gotriage.agent.run import Run
 
 EVERY: Final = 1.0
 """Seconds between two looks."""

@@ -130,6 +130,15 @@ def test_the_budget_can_be_taken_away(done):
         assert stream.until(in_state("ended")).of("t").reason == "its time is over"
 
 
+@pytest.mark.parametrize("budget", ["a lot", "-3", "0", "101%", "nan"])
+def test_a_budget_that_is_none_is_refused_by_name(budget, done):
+    with Stream(row("t", "Trace", budget=0.02)) as stream:
+        ask(stream, options={"budget": budget})
+        reply = stream.until(lambda record: isinstance(record, Reply))
+    assert not reply.ok and f"budget {budget!r}" in reply.error
+    assert not done
+
+
 def test_one_trace_that_stops_the_target_at_a_time():
     with Stream(row("a", "Stopping", price="stops"), row("b", "Stopping", price="stops")) as stream:
         ask(stream, name="a")
