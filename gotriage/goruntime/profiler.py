@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 
 from gotriage.errors import GotriageError, MissingFacility, TargetGone, UsageError
@@ -23,8 +22,8 @@ from gotriage.goruntime.profileparts import GoOffsets, KnownG, NamedStacks, Orig
 from gotriage.goruntime.refusals import NotGo
 from gotriage.goruntime.report import Identity
 from gotriage.goruntime.walls import FIRST, Walls
-from gotriage.goruntime.wire import Reply, Request, failure_of
-from gotriage.host import child, citizen
+from gotriage.goruntime.wire import answered
+from gotriage.host import child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,19 +114,7 @@ class Profiler:
 
     def answer(self, message: bytes) -> bytes:
         """One request, one reply; no error leaves this."""
-        failure = None
-        body = b"\xc0"  # nil
-        try:
-            request = msgspec.msgpack.decode(message, type=Request)
-            operation = self._operations.get(request.op)
-            if operation is None:
-                raise UsageError(f"the profiler knows no {request.op!r}")
-            body = msgspec.msgpack.encode(operation(**request.args))
-        except Exception as error:  # the asker hears of it, whatever it is
-            failure = failure_of(error)
-        return msgspec.msgpack.encode(
-            Reply(msgspec.Raw(body), failure, rss=citizen.rss_bytes(), cpu=citizen.cpu_seconds())
-        )
+        return answered(message, self._operations, "profiler")
 
     def _attach(self, pid: int | None = None, rate: float | None = None, **_: object) -> Identity:
         if pid is None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
-
 from gotriage.errors import GotriageError, UsageError
-from gotriage.goruntime.wire import Failure, Reply, Request, failure_of
-from gotriage.host import child, citizen
+from gotriage.goruntime.wire import answered
+from gotriage.host import child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,19 +92,7 @@ class Reader:
 
     def answer(self, message: bytes) -> bytes:
         """One request, one reply; no error leaves this."""
-        failure: Failure | None = None
-        body = b"\xc0"  # nil
-        try:
-            request = msgspec.msgpack.decode(message, type=Request)
-            operation = self._operations.get(request.op)
-            if operation is None:
-                raise UsageError(f"the reader knows no {request.op!r}")
-            body = msgspec.msgpack.encode(operation(**request.args))
-        except Exception as error:  # the asker hears of it, whatever it is
-            failure = failure_of(error)
-        return msgspec.msgpack.encode(
-            Reply(msgspec.Raw(body), failure, rss=citizen.rss_bytes(), cpu=citizen.cpu_seconds())
-        )
+        return answered(message, self._operations, "reader")
 
     def _known(self) -> Runtime:
         if self._runtime is None:

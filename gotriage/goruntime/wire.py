@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gotriage.errors import GotriageError
+from gotriage.errors import GotriageError, UsageError
 from gotriage.goruntime import report
 from gotriage.goruntime.corefacts import CoreFacts
 from gotriage.goruntime.oncpu import CpuLook
 from gotriage.goruntime.probepoints import ProbePoints
 from gotriage.goruntime.tls import Places
+from gotriage.host import citizen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 OWN: Final = "gotriage."
 """Errors of ours are defined below this name."""
@@ -66,6 +70,21 @@ RESULTS: Final[dict[str, Any]] = {
     "places": Places,
 }
 """What each operation gives."""
+
+
+def answered(message: bytes, operations: Mapping[str, Callable[..., object]], who: str) -> bytes:
+    """The reply to one request of `who`'s operations; no error leaves this."""
+    failure: Failure | None = None
+    body = b"\xc0"  # nil
+    try:
+        request = msgspec.msgpack.decode(message, type=Request)
+        operation = operations.get(request.op)
+        if operation is None:
+            raise UsageError(f"the {who} knows no {request.op!r}")
+        body = msgspec.msgpack.encode(operation(**request.args))
+    except Exception as error:  # the asker hears of it, whatever it is
+        failure = failure_of(error)
+    return msgspec.msgpack.encode(Reply(msgspec.Raw(body), failure, rss=citizen.rss_bytes(), cpu=citizen.cpu_seconds()))
 
 
 def failure_of(error: BaseException) -> Failure:

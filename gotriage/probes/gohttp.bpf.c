@@ -8,6 +8,7 @@
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
+#include "log_scale.h"
 
 #if defined(__TARGET_ARCH_x86)
 #define ARGUMENTS(r) { (r)->ax, (r)->bx, (r)->cx, (r)->di, (r)->si }
@@ -45,7 +46,6 @@ enum { FAILED = 1, PANICKED = 2 };
 #define TEXT 128
 #define HOST 48
 #define METHOD 8
-#define SLOTS 104
 #define WORDS 36
 
 struct route {
@@ -154,39 +154,6 @@ static __always_inline __u64 word(__u64 at)
 
 	bpf_probe_read_user(&value, sizeof(value), (void *)at);
 	return value;
-}
-
-/* A log scale with four steps an octave, in units of 1024 ns. */
-static __always_inline __u32 slot_of(__u64 took)
-{
-	__u32 value, octave = 2;
-
-	took >>= 10;
-	value = took > 0x7fffffff ? 0x7fffffff : took;
-	if (value < 4)
-		return value;
-	if (value >> 16 >= 4) {
-		octave += 16;
-		value >>= 16;
-	}
-	if (value >> 8 >= 4) {
-		octave += 8;
-		value >>= 8;
-	}
-	if (value >> 4 >= 4) {
-		octave += 4;
-		value >>= 4;
-	}
-	if (value >> 2 >= 4) {
-		octave += 2;
-		value >>= 2;
-	}
-	if (value >> 1 >= 4) {
-		octave += 1;
-		value >>= 1;
-	}
-	octave = 4 * (octave - 1) + (value & 3);
-	return octave < SLOTS ? octave : SLOTS - 1;
 }
 
 /* A string of Go: address and length at `at`. */

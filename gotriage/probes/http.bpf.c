@@ -13,6 +13,7 @@
 #include <bpf/bpf_core_read.h>
 #define GO_PLACES
 #include "goroutine.h"
+#include "log_scale.h"
 
 #if defined(__TARGET_ARCH_x86)
 enum { READ = 0, WRITE = 1, READV = 19, WRITEV = 20, SENDTO = 44, RECVFROM = 45, SENDMSG = 46, RECVMSG = 47 };
@@ -135,39 +136,6 @@ static __always_inline __u64 buffer_of(struct pt_regs *regs, __u64 number, bool 
 	if (bpf_probe_read_user(vector, sizeof(vector), (void *)buffer))
 		bpf_probe_read_user(vector, sizeof(vector) / 2, (void *)buffer);
 	return vector[1] ? vector[0] : vector[2];
-}
-
-/* A log scale with four steps an octave, in units of 1024 ns: gotriage/records/http.py. */
-static __always_inline __u32 slot_of(__u64 took)
-{
-	__u32 value, octave = 2;
-
-	took >>= 10;
-	value = took > 0x7fffffff ? 0x7fffffff : took;
-	if (value < 4)
-		return value;
-	if (value >> 16 >= 4) {
-		octave += 16;
-		value >>= 16;
-	}
-	if (value >> 8 >= 4) {
-		octave += 8;
-		value >>= 8;
-	}
-	if (value >> 4 >= 4) {
-		octave += 4;
-		value >>= 4;
-	}
-	if (value >> 2 >= 4) {
-		octave += 2;
-		value >>= 2;
-	}
-	if (value >> 1 >= 4) {
-		octave += 1;
-		value >>= 1;
-	}
-	octave = 4 * (octave - 1) + (value & 3);
-	return octave < SLOTS ? octave : SLOTS - 1;
 }
 
 #include "http_head.h"

@@ -13,7 +13,6 @@ enum phase { IDLE = 0, HEAD = 1, ASKED = 2 };
 #define SHORT 32
 #define LINE 32
 #define STATUS_LINE 12	/* "HTTP/1.1 200" */
-#define SLOTS 104
 #define UNANSWERED 0
 
 /* A part of a path between slashes, as far as it was read. */

@@ -32,6 +32,7 @@ LOOP = """
 #include <unistd.h>
 int main(void) {
 	static const char *volatile digits = "1234";
+	write(1, "ready", 5);
 	for (;;) {
 		if (strtol(digits, NULL, 10) + (long)strlen(digits) == 1) return 1;
 		usleep(1000);
@@ -63,8 +64,9 @@ def looping(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loop")
     (folder / "loop.c").write_text(LOOP)
     subprocess.run(["cc", "-O1", "-fno-builtin", "-Wl,-z,lazy", "-o", folder / "loop", folder / "loop.c"], check=True)
-    with subprocess.Popen([folder / "loop"]) as process:
+    with subprocess.Popen([folder / "loop"], stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout.read(5) == b"ready"  # before that, the linker may not have mapped the libraries
             yield process
         finally:
             process.kill()
