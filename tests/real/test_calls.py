@@ -18,7 +18,7 @@ from gotriage.goruntime.live import LiveMemory
 from gotriage.host import Host, tools
 
 from tests.lab.process import wait_until
-from tests.real.harm import changed_code
+from tests.real.patients import changed_code
 from tests.real.targets import target_of
 
 pytestmark = [

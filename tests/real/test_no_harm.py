@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.process import wait_until
-from tests.real.harm import Load, children, score
+from tests.real.family import children, score
+from tests.real.patients import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,7 +23,7 @@ from gotriage.host import tracefs
 from gotriage.host.proc import Proc
 
 from tests.lab.process import wait_until
-from tests.real import harm
+from tests.real import family, harm, patients
 from tests.real.harm import Moment
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ FIRST = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ward]]:
     """The ward of a backend: its patient is one that it serves for."""
-    with harm.adopting(), ExitStack() as stack:
+    with family.adopting(), ExitStack() as stack:
         known: dict[str, Ward] = {}
 
         def ward(backend: str = "") -> Ward:
@@ -78,9 +78,9 @@ def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
             if kind not in known:
                 folder = tmp_path_factory.mktemp("harm")
                 sick = (
-                    harm.single_threaded(folder)
+                    patients.single_threaded(folder)
                     if kind == "ltrace"
-                    else harm.patient(folder, "healthy", "-rate=200", cgo=kind == "cgo")
+                    else patients.patient(folder, "healthy", "-rate=200", cgo=kind == "cgo")
                 )
                 patient = stack.enter_context(sick)
                 known[kind] = harm.Ward(patient, folder)
@@ -116,9 +116,9 @@ def starts(ward: Ward, view: str, source: str, backend: str) -> None:
 
 def test_what_harm_would_be_seen(tmp_path: Path) -> None:
     """A service that stands, and a breakpoint in its code."""
-    with harm.adopting(), harm.patient(tmp_path) as sick:
+    with family.adopting(), patients.patient(tmp_path) as sick:
         ward = harm.Ward(sick, tmp_path)
-        nobody = harm.Tree(cast("Popen[bytes]", sick.running.process))
+        nobody = family.Tree(cast("Popen[bytes]", sick.running.process))
         assert ward.left(nobody) == []
         os.kill(sick.pid, signal.SIGSTOP)
         wait_until(lambda: any("is T" in line for line in ward.left(nobody)))

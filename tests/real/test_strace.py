@@ -21,7 +21,7 @@ from gotriage.host.letgo import let_go, stopped
 from gotriage.host.strace import find
 
 from tests.lab.process import wait_until
-from tests.real.harm import Load, Patient
+from tests.real.patients import Load, Patient
 from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
