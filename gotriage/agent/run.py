@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PERIOD: Final = 10.0
 """Seconds of a round of a trace that may be attached a part of the time only."""
+LONGEST_PERIOD: Final = 60.0
+"""... where the least part of the shorter one is over its budget."""
 LEAST_ON: Final = 0.1
 """Seconds that it is attached in a round at least; where that is over the budget, it ends."""
 FIRST: Final = 0.3
@@ -39,6 +41,8 @@ class Run:
     attached_seconds: float = 0.0
     on: float = PERIOD
     """Seconds of each round that it is attached."""
+    period: float = PERIOD
+    """Seconds of a round."""
     fixed: bool = False
     """The agent's own sampling: the share is the catalogue's, not the budget's."""
     rated: list[tuple[float, int]] = field(default_factory=list)
@@ -84,16 +88,18 @@ class Run:
             return ""
         allowed = self.row.budget * max(self.row.target_cpu_before or 0.0, self.row.target_cpu or 0.0, LEAST_CPU)
         share = min(1.0, allowed / cost) if cost > 0 else 1.0
-        if share * PERIOD < max(LEAST_ON, self.leaving):
+        least = max(LEAST_ON, self.leaving)
+        if share * LONGEST_PERIOD < least:
             return (
                 f"over its budget of {self.row.budget:.1%} of the target's CPU: {self.row.hits_per_second:,.0f} hits/s"
                 f" cost about {cost:.2f} cores"
             )
-        self.row = replace(self.row, on_share=round(share, 4))
+        self.period = max(PERIOD, least / share)
+        self.row = replace(self.row, on_share=round(share, 4), round_seconds=round(self.period, 1))
         if share == 1.0:
-            self.on, self.switch_at = PERIOD, now + PERIOD * 1000
+            self.on, self.switch_at = self.period, now + PERIOD * 1000
         else:
-            self.on = max(share * PERIOD - self.leaving, LEAST_ON / 2)
+            self.on = max(share * self.period - self.leaving, LEAST_ON / 2)
             self.switch_at = now if now - self.attached_at >= self.on else self.attached_at + self.on
         return ""
 

@@ -235,8 +235,9 @@ class TraceWorker(Worker):
         )
         duty = self.source.duty
         if seconds is None and duty is not None:
-            run.fixed, run.on, run.switch_at = True, duty[0], following(now, duty[0], 0)
-            run.row = replace(run.row, on_share=round(duty[0] / duty[1], 3))
+            run.fixed, run.switch_at = True, following(now, duty[0], 0)
+            run.on, run.period = duty
+            run.row = replace(run.row, on_share=round(duty[0] / duty[1], 3), round_seconds=duty[1])
         guard.watch(run, self._output, light=self.source.price == "light")
         self._gaps.begin()
         self._gaps.end()
@@ -310,10 +311,9 @@ class TraceWorker(Worker):
 
     def _switch(self, run: Run) -> None:
         """Off until the next round, or on again."""
-        period = self.source.duty[1] if run.fixed and self.source.duty is not None else PERIOD
         if run.attached:
             on = min(run.on, run.detach())
-            self._switch_after(run, max(on * (period / max(run.on, 0.001) - 1.0), LEAST_ON))
+            self._switch_after(run, max(on * (run.period / max(run.on, 0.001) - 1.0), LEAST_ON))
             self._look_at(run)
             if self._active is run:
                 run.row = replace(run.row, state="waiting")

@@ -47,6 +47,7 @@ class Trace(Row, frozen=True, kw_only=True):
         options: what it was started with.
         ends_at: when it ends by itself.
         on_share: the part of the time that it is attached, to stay within its budget: 1.0 is always.
+        round_seconds: of such a round, attached and not.
         attached_seconds: how long it has been attached since the start.
         hits, lost: since the start; None where the kernel does not count them.
         hits_per_second: while attached.
@@ -67,6 +68,7 @@ class Trace(Row, frozen=True, kw_only=True):
     ends_at: datetime | None = None
     ended_at: datetime | None = None
     on_share: float = 1.0
+    round_seconds: float = 10.0
     attached_seconds: float = 0.0
     hits: int | None = None
     hits_per_second: float | None = None

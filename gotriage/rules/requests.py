@@ -42,8 +42,6 @@ DEFAULTS: Final = {
 }  # fmt: skip
 MOST: Final = 3
 """Routes and peers that are told of."""
-ROUND: Final = 10.0
-"""Seconds of a round of a trace that is on a part of the time."""
 SPAN: Final = 3.0
 """How many times as long as a slow request a look has to be to tell that there are none."""
 LONGEST: Final = 120
@@ -131,8 +129,10 @@ def _look(evidence: Evidence) -> float:
     """Seconds that requests are looked at without a break."""
     traces = evidence.latest(Traces)
     rows = [row for row in traces.rows if row.source.startswith(tracelook.HTTP)] if traces is not None else []
-    shares = [row.on_share for row in rows if row.active or row.state == "ended"]
-    return max(shares) * ROUND if shares and max(shares) < 1.0 else math.inf
+    seen = [row for row in rows if row.active or row.state == "ended"]
+    if not seen or any(row.on_share >= 1.0 for row in seen):
+        return math.inf
+    return max(row.on_share * row.round_seconds for row in seen)
 
 
 def _is_slow(evidence: Evidence, one: Seen) -> bool:

@@ -79,8 +79,8 @@ def _status(front: Front, row: Trace | None, price: str) -> list[Span]:
 def _attached(row: Trace) -> str:
     if row.on_share >= 1.0:
         return "running"
-    on = row.on_share * 10
-    return f"sampled {units.seconds(round(on, 1 if on >= 1 else 2))} of 10s"
+    on = row.on_share * row.round_seconds
+    return f"sampled {units.seconds(round(on, 1 if on >= 1 else 2))} of {units.seconds(round(row.round_seconds))}"
 
 
 def _meter(row: Trace) -> list[Span]:
