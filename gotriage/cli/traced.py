@@ -63,20 +63,12 @@ def look(link: Link, wanted: Wanted) -> Session:
     link.attach(ATTACH)
     # The sources are there once the heartbeat names them.
     _until(link, session, ATTACH, lambda: (b := session.latest(Heartbeat)) is not None and name in b.collectors)
-    if wanted.source.price in ("heavy", "stops"):
-        number = link.request("price", (name,), options=options)
-        _until(link, session, START, lambda: _answered(session, number))
-        row = _trace(session, name)
-        if row is not None and row.state == "refused":
-            raise _refused(row)
-        complain(f"{name}: {price_words(row, wanted)}")
+    if wanted.source.price != "light" or options:
+        _ask(link, session, name, link.request("price", (name,), options=options))
+        complain(f"{name}: {price_words(_trace(session, name), wanted)}")
         if wanted.source.price == "stops" and not wanted.agreed:
             raise UsageError(f"{name} stops the target while it runs; --yes starts it")
-    number = link.request("start", (name,), seconds=wanted.seconds, options=options)
-    _until(link, session, START, lambda: _answered(session, number))
-    row = _trace(session, name)
-    if row is not None and row.state == "refused":
-        raise _refused(row)
+    _ask(link, session, name, link.request("start", (name,), seconds=wanted.seconds, options=options))
     _until(link, session, wanted.seconds + END, lambda: not _active(session, name))
     for line in remarks(_trace(session, name)):
         complain(line)
@@ -88,8 +80,18 @@ def _until(link: Link, session: Session, seconds: float, done: Callable[[], bool
     pump(link, session.feed, lambda: done() or clock.monotonic() >= until)
 
 
-def _answered(session: Session, number: int) -> bool:
-    return any(reply.id == number for reply in session.records_of(Reply))
+def _ask(link: Link, session: Session, name: str, number: int) -> None:
+    """Wait for the reply to a request. Raises UsageError, MissingFacility, NotPermitted for a refusal."""
+
+    def reply() -> Reply | None:
+        return next((one for one in session.records_of(Reply) if one.id == number), None)
+
+    _until(link, session, START, lambda: reply() is not None)
+    row, answer = _trace(session, name), reply()
+    if row is not None and row.state == "refused":
+        raise _refused(row)
+    if answer is not None and not answer.ok:
+        raise UsageError(f"{name}: {answer.error}")
 
 
 def _trace(session: Session, name: str) -> Trace | None:

@@ -11,10 +11,11 @@ through does not yield it any more. Records that equal the collector's previous 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from gotriage.errors import MissingFacility
+from gotriage.errors import MissingFacility, UsageError
 from gotriage.host import clock
+from gotriage.records.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,6 +112,17 @@ class Tracer(Protocol):
     def close(self) -> None:
         """As `stop`."""
         ...
+
+
+GENERAL: Final = frozenset({"backend", "budget", "seconds"})
+"""Options of every trace, which the agent sees to (gotriage.agent.tracers)."""
+
+
+def check_options(options: Mapping[str, str], source: str, **takes: str) -> None:
+    """Raises UsageError for an option that the source does not have; `takes`: what each of its options takes."""
+    if unknown := sorted(options.keys() - GENERAL - takes.keys()):
+        known = ", ".join(f"{name}={value}" for name, value in takes.items()) or "none"
+        raise UsageError(f"no option {clean(unknown[0], 40)!r} of {source}; there are {known}")
 
 
 class Refusals:

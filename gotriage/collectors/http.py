@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import numpy as np
 
 from gotriage import probes
-from gotriage.collectors import NOT_GO, Meter, Unavailable
+from gotriage.collectors import NOT_GO, Meter, Unavailable, check_options
 from gotriage.errors import GotriageError, NotPermitted
 from gotriage.goruntime import client
 from gotriage.host import btf, clock, kerneltasks
@@ -85,6 +85,7 @@ class SocketTracer:
     def price(self, options: Mapping[str, str]) -> Price:
         """A fraction of a microsecond each time that data is read or written."""
         self.check()
+        check_options(options, "http")
         return Price(seconds_per_hit=self.seconds_per_hit)
 
     # -- on and off

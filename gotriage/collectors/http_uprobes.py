@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import numpy as np
 
 from gotriage import probes
-from gotriage.collectors import Meter, Unavailable
+from gotriage.collectors import Meter, Unavailable, check_options
 from gotriage.errors import GotriageError, TargetGone, UsageError
 from gotriage.goruntime import client
 from gotriage.goruntime.refusals import DamagedTables, NotGo, UnsupportedGo
@@ -122,6 +122,7 @@ class HttpUprobes:
         )
 
     def _planned(self, options: Mapping[str, str]) -> Plan:
+        check_options(options, "http_uprobes", probes="GROUPS")
         if self._plan is None:
             wanted = wanted_groups(options.get("probes", ""))
             self._points = self._find()

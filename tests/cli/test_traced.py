@@ -27,7 +27,7 @@ class Agent:
     """The agent's end of a link: answers as it is told to; `asked` is what it was asked."""
 
     def __init__(self, **rows: Trace) -> None:
-        self.rows, self.asked, self.ready = rows, [], []
+        self.rows, self.asked, self.ready, self.errors = rows, [], [], {}
         self.now = START
 
     def attach(self, seconds: float) -> bool:
@@ -41,7 +41,10 @@ class Agent:
         row = self.rows.get(op)
         if row is not None:
             self.ready.append(Traces(at=self._at(), rows=(row,)))
-        self.ready.append(Reply(at=self._at(), id=number, ok=row is None or row.state != "refused"))
+        error = self.errors.get(op, "")
+        self.ready.append(
+            Reply(at=self._at(), id=number, ok=not error and getattr(row, "state", "") != "refused", error=error)
+        )
         if op == "start" and row is not None and row.active:
             self.ready.append(HostSample(at=self._at(), cpus=4))
             self.ready.append(Traces(at=self._at(), rows=(self.rows["end"],)))
@@ -85,6 +88,22 @@ def test_what_stops_the_target_needs_a_yes(capsys):
         look(agent, wanted(agreed=False))
     assert [one[0] for one in agent.asked] == ["price"]
     assert "about 2,000 hits/s" in capsys.readouterr().err
+
+
+def test_an_option_that_nothing_could_take_is_named():
+    agent = Agent()
+    agent.errors["price"] = "budget 'x' is not a percentage of the target's CPU, nor off"
+    with pytest.raises(UsageError, match=r"^syscalls: budget 'x' is not a percentage"):
+        look(agent, wanted("syscalls", options={"budget": "x"}))
+    assert [one[0] for one in agent.asked] == ["price"]
+
+
+def test_a_light_one_with_options_says_its_price_too(capsys):
+    row = trace("priced", source="syscalls", price=Price(words=("two processes",)))
+    agent = Agent(price=row, start=trace("running", source="syscalls"), end=trace("ended", source="syscalls"))
+    look(agent, wanted("syscalls", options={"level": "counts"}))
+    assert [one[0] for one in agent.asked] == ["price", "start"]
+    assert "syscalls: light, 2s; two processes" in capsys.readouterr().err
 
 
 def test_a_light_one_asks_for_nothing():

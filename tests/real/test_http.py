@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 from gotriage.collectors import Unavailable
 from gotriage.collectors.http import CallTracer, SocketTracer
+from gotriage.errors import UsageError
 from gotriage.host import Host
 from gotriage.probes.tallies import MOST_ROWS
 from gotriage.records.http import NO_ANSWER, OTHER_ROUTES
@@ -329,6 +330,13 @@ def test_off_and_on_again():
         tracer.stop()
         assert tracer.meter().hits == hits
         assert list(tracer.collect()) == []
+
+
+def test_it_has_no_options_of_its_own():
+    target = target_of(os.getpid())
+    refused = pytest.raises(UsageError, match="no option 'nope' of http; there are none")
+    with closing(target.main), closing(SocketTracer(target.host, target)) as tracer, refused:
+        tracer.price({"nope": "1"})
 
 
 def test_a_kernel_without_the_tracepoint(tmp_path):

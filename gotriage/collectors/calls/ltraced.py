@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gotriage.collectors import Meter, Over, Unavailable
+from gotriage.collectors import Meter, Over, Unavailable, check_options
 from gotriage.errors import GotriageError, MissingFacility, UsageError
 from gotriage.goruntime.imports import imports
 from gotriage.goruntime.live import LiveMemory
@@ -34,7 +34,6 @@ THREADS: Final = (
     "ltrace crashes programs with several threads, as every Go program is one: others run on while it has taken a"
     " breakpoint out for one of them"
 )
-KNOWN: Final = frozenset({"seconds", "backend", "budget"})
 
 
 class LtraceCalls:
@@ -155,8 +154,7 @@ def record(summary: list[tuple[str, int, float]], attached: float) -> LibraryCal
 
 def parse_seconds(options: Mapping[str, str]) -> float:
     """Raises UsageError."""
-    if unknown := sorted(options.keys() - KNOWN):
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of ltrace; there are none")
+    check_options(options, "ltrace")
     try:
         return min(max(float(options.get("seconds", USUAL)), 0.1), LONGEST)
     except ValueError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gotriage import probes
-from gotriage.collectors import Meter, Unavailable
+from gotriage.collectors import Meter, Unavailable, check_options
 from gotriage.errors import GotriageError, TargetGone, UsageError
 from gotriage.goruntime.imports import Import, Imports, imports
 from gotriage.goruntime.live import LiveMemory
@@ -49,7 +49,6 @@ TRIED: Final = 64
 """Places that are tried one by one where the kernel refuses some of a file."""
 REFUSED: Final = (errno.EINVAL, 524)
 """What the kernel says about an instruction that it cannot step (ENOTSUPP of include/linux/errno.h)."""
-KNOWN: Final = frozenset({"functions", "of", "backend", "budget"})
 CROWDED: Final = frozenset({"malloc", "free", "calloc", "realloc", "memcpy", "memmove", "memset", "strlen", "memcmp"})
 
 
@@ -98,8 +97,7 @@ class ProbedCalls:
 
     def _functions_of(self, options: Mapping[str, str]) -> list[Import]:
         """The functions. Raises Unavailable when there are none, UsageError when none of these is among them."""
-        if unknown := sorted(options.keys() - KNOWN):
-            raise UsageError(f"no option {clean(unknown[0], 40)!r} of calls; there are functions=NAMES, of=all")
+        check_options(options, "calls", functions="NAMES", of="all")
         if options.get("of", "all") != "all":
             raise UsageError("of=all counts calls of libraries too; without it those of the program")
         if not self._functions:

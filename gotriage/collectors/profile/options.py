@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gotriage.collectors import check_options
 from gotriage.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GENERAL: Final = frozenset({"backend", "budget"})
-"""Options of every trace (gotriage.agent.tracing)."""
 MOST_HZ: Final = {"cpu": 999, "wall": 10}
 LEAST_WINDOW: Final = 1.0
 
@@ -27,10 +26,9 @@ class Options:
 
 def parse(given: Mapping[str, str], kind: str, hz: int) -> Options:
     """Raises UsageError for what makes no sense."""
-    known = {"hz", "window", *(("kernel",) if kind == "cpu" else ())}
-    for name in given.keys() - GENERAL - known:
-        raise UsageError(f"{kind} profiles have no option {name!r}; there are: {', '.join(sorted(known))}")
     most = MOST_HZ[kind]
+    takes = {"hz": f"1 to {most}", "window": "SECONDS"} | ({"kernel": "yes|no"} if kind == "cpu" else {})
+    check_options(given, f"{kind} profiles", **takes)
     text = given.get("hz", str(hz))
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= most:
         raise UsageError(f"hz={text}: a whole number from 1 to {most} is meant")

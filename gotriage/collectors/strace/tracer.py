@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gotriage.collectors import Meter, Over, Unavailable
+from gotriage.collectors import Meter, Over, Unavailable, check_options
 from gotriage.collectors.strace.log import Log
 from gotriage.errors import GotriageError, MissingFacility, NoSuchTarget, UsageError
 from gotriage.host import clock, strace
@@ -33,7 +33,6 @@ PIECES: Final = 8
 """Bytes that are read at once, and how often in one look."""
 SECONDS_PER_CALL: Final = 12e-6
 """CPU time that a call costs the target (an HTTP service at 2,000 requests/s on a virtual machine with two CPUs)."""
-OPTIONS: Final = "calls=NAMES, size=BYTES"
 _CALLS: Final = re.compile(r"!?[%a-z0-9_?]+(?:,[%a-z0-9_?]+)*")
 
 
@@ -127,6 +126,7 @@ class StraceTracer:
 
 def parse_options(options: Mapping[str, str]) -> tuple[str, int, float]:
     """Which calls ("" for all), bytes of a string, seconds. Raises UsageError."""
+    check_options(options, "strace", calls="NAMES", size="BYTES")
     calls = options.get("calls", "").replace(" ", "")
     if len(calls) > 400 or (calls and not _CALLS.fullmatch(calls)):
         raise UsageError(f"calls={clean(calls, 60)!r}: names of system calls, as openat,connect or %file")
@@ -136,7 +136,4 @@ def parse_options(options: Mapping[str, str]) -> tuple[str, int, float]:
         raise UsageError("size takes a number of bytes, seconds a number") from None
     if not 0 <= size <= LARGEST:
         raise UsageError(f"size may be {LARGEST} bytes at most")
-    unknown = sorted(options.keys() - {"calls", "size", "seconds", "backend", "budget"})
-    if unknown:
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of strace; there are {OPTIONS}")
     return calls, size, min(max(seconds, 0.1), LONGEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Final
 
-from gotriage.collectors import Unavailable
+from gotriage.collectors import Unavailable, check_options
 from gotriage.errors import GotriageError, NoSuchTarget, UsageError
 from gotriage.records.syscalls import LEVELS
 from gotriage.records.text import clean
@@ -18,16 +18,13 @@ if TYPE_CHECKING:
     from gotriage.target.model import Target
 
 USUAL: Final[Level] = "latency"
-KNOWN: Final = frozenset({"level", "backend", "budget"})
 LARGEST_TAG: Final = 1 << 32
 """The auxiliary vector (getauxval(3)) begins with a small number; 32-bit programs have two numbers there."""
 
 
 def level_of(options: Mapping[str, str]) -> Level:
     """How much to measure. Raises UsageError."""
-    unknown = sorted(options.keys() - KNOWN)
-    if unknown:
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of syscalls; there is level={'|'.join(LEVELS)}")
+    check_options(options, "syscalls", level="|".join(LEVELS))
     wanted = options.get("level", USUAL)
     for level in LEVELS:
         if level == wanted:
