@@ -104,10 +104,12 @@ def test_every_call_of_a_cgo_program_is_counted_and_nothing_stays(cgo):
 
 
 def test_only_some_functions(cgo):
+    thousand(cgo)
     with traced(ProbedCalls, cgo.pid, functions="str*") as tracer:
         thousand(cgo)
-        assert {"strtol", "strlen"} <= counts(look(tracer)).keys()
-        assert all(name.startswith("str") for name in counts(look(tracer)))
+        record = look(tracer)
+        assert {"strtol", "strlen"} <= counts(record).keys(), record
+        assert all(name.startswith("str") for name in counts(record))
     for bad in ({"functions": "nothing_like_it"}, {"of": "x"}, {"what": "x"}):
         with pytest.raises(UsageError), traced(ProbedCalls, cgo.pid, **bad):
             pass
