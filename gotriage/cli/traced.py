@@ -129,7 +129,7 @@ def remarks(row: Trace | None) -> list[str]:
         return []
     said = [f"{row.source}: {row.backend}, attached {units.seconds(row.attached_seconds)}"]
     if row.on_share < 1.0:
-        said.append(f"{row.source}: sampled {row.on_share:.0%} of the time, to stay within its budget")
+        said.append(f"{row.source}: sampled {units.share(row.on_share)} of the time, to stay within its budget")
     if row.lost:
         said.append(f"{row.source}: {row.lost:,} events were lost")
     said += [f"{row.source}: not by {passed}" for passed in row.passed_over]

@@ -93,5 +93,5 @@ def struct_words(value: msgspec.Struct) -> str:
 
 def _scalar(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return units.timestamp(value) if isinstance(value, datetime) else str(value)

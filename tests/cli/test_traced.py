@@ -133,7 +133,7 @@ def test_what_has_to_be_known_to_read_the_numbers():
     row = trace("ended", reason="over its budget", on_share=0.1, lost=1200, passed_over=("libbpf: no BTF",))
     assert remarks(row) == [
         "strace: strace, attached 0s",
-        "strace: sampled 10% of the time, to stay within its budget",
+        "strace: sampled 10 % of the time, to stay within its budget",
         "strace: 1,200 events were lost",
         "strace: not by libbpf: no BTF",
         "strace: ended: over its budget",
