@@ -11,20 +11,17 @@ ends are stepped by the processor: the dearest that there is.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench.closed_loop import Run, command, load
 from tests.lab import toolchain
 from tests.lab.process import Start, started
 
 ROOT = Path(__file__).parents[1]
-TICK = os.sysconf("SC_CLK_TCK")
 WARM = 3.0
 """Seconds of load before a trace: a budget is a part of the CPU that the target uses when it starts."""
 SETTLE = 3.0
@@ -32,36 +29,11 @@ SETTLE = 3.0
 TO_REACH = 0.97
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Requests a second, and the service's CPU time for one, seconds."""
-
-    rate: float
-    cost: float
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of the service so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def load(pid: int, url: str, seconds: float) -> Run:
-    """One run of wrk."""
-    before = cpu_seconds(pid)
-    line = ["wrk", "-t1", "-c16", f"-d{seconds:g}s", url]
-    out = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    count, rate = re.search(r"(\d+) requests in", out), re.search(r"Requests/sec:\s+([\d.]+)", out)
-    if count is None or rate is None:
-        raise RuntimeError(f"wrk said: {out}")
-    return Run(float(rate[1]), (cpu_seconds(pid) - before) / int(count[1]))
-
-
 def traced(pid: int, url: str, seconds: float, budget: str) -> tuple[Run, str]:
     """One run while it is traced; and what gotriage said of the trace."""
     line = [str(ROOT / ".venv/bin/gotriage"), "show", "http", "--trace", "http_uprobes", "--pid", str(pid)]
     line += ["--for", f"{seconds + SETTLE + 1:g}s", "--option", f"budget={budget}", "--json"]
-    warm = ["wrk", "-t1", "-c16", f"-d{WARM + SETTLE:g}s", url]
+    warm = command(url, WARM + SETTLE)
     with subprocess.Popen(warm, stdout=subprocess.DEVNULL) as loading:
         time.sleep(WARM)
         tracer = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -15,8 +15,6 @@ it traces with goroutines.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import signal
 import statistics
 import subprocess
@@ -24,10 +22,10 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench.closed_loop import load
 from gotriage.collectors.syscalls.bpf import BpfTracer
 from gotriage.collectors.syscalls.totals import TotalsTracer
 from gotriage.collectors.syscalls.tracefs import TracefsTracer
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-TICK = os.sysconf("SC_CLK_TCK")
-CONNECTIONS = 16
 WAYS: dict[str, tuple[type[BpfTracer | TracefsTracer | TotalsTracer] | None, str, float | None]] = {
     "counts": (BpfTracer, "counts", 0.95),
     "latency": (BpfTracer, "latency", 0.92),
@@ -61,31 +57,6 @@ class Service(Protocol):
 
     pid: int
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Requests a second, and the service's CPU time for one, seconds."""
-
-    rate: float
-    cost: float
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of the service so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
-
-
-def load(service: Service, seconds: int) -> Run:
-    """One run of wrk."""
-    before = cpu_seconds(service.pid)
-    line = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://{service.address}/"]
-    out = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    count, rate = re.search(r"(\d+) requests in", out), re.search(r"Requests/sec:\s+([\d.]+)", out)
-    if count is None or rate is None:
-        raise RuntimeError(f"wrk said: {out}")
-    return Run(float(rate[1]), (cpu_seconds(service.pid) - before) / max(int(count[1]), 1))
 
 
 @contextmanager
@@ -134,11 +105,11 @@ def straced(pid: int) -> Iterator[None]:
 def compare(name: str, service: Service, seconds: int, rounds: int) -> float:
     """Print the medians of one way; its throughput over that of untraced runs."""
     ratios, costs, chance, chance_costs = [], [], [], []
-    before = load(service, seconds)
+    before = load(service.pid, f"http://{service.address}/", seconds)
     for _ in range(rounds):
         with traced(name, service.pid):
-            run = load(service, seconds)
-        after = load(service, seconds)
+            run = load(service.pid, f"http://{service.address}/", seconds)
+        after = load(service.pid, f"http://{service.address}/", seconds)
         ratios.append(run.rate / ((before.rate + after.rate) / 2))
         costs.append(run.cost / ((before.cost + after.cost) / 2))
         chance.append(after.rate / before.rate)
@@ -209,7 +180,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
     options = parser.parse_args()
     with started(Start(toolchain.build("healthy"))) as service:
-        load(service, 1)
+        load(service.pid, f"http://{service.address}/", 1)
         for name in options.ways:
             compare(name, service, options.seconds, options.rounds if name != "strace -c" else min(options.rounds, 3))
         first_record(service.pid)

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gotriage.goruntime import protobuf as pb
+from gotriage.goruntime.pprof import Tables
 from gotriage.goruntime.report import Frame
 from gotriage.goruntime.symbols import shown
 
@@ -146,79 +147,24 @@ def pprof(dump: Dump, *, system: bool = True) -> bytes:
 
     A sample a group; its labels are those that its goroutines carry, and "state" with the wait reason.
     """
-    return gzip.compress(_Profile().encode(dump, system=system), 6, mtime=0)
+    tables = Tables(_plain)
+    kind = tables.value_type(1, "goroutine", "count")
+    samples = [_sample(tables, dump, group) for group in dump.groups if system or not group.system]
+    comment = tables.string(f"{dump.omitted_groups} groups left out") if dump.omitted_groups else 0
+    tail = [
+        pb.number(9, int(dump.at * 1e9)),
+        pb.number(10, int(dump.took * 1e9)),
+        tables.value_type(11, "goroutine", "count"),
+        pb.number(12, 1),
+        pb.packed(13, [comment]) if comment else b"",
+    ]
+    return gzip.compress(tables.encode([kind, *samples], tail), 6, mtime=0)
 
 
-class _Profile:
-    """The tables of a profile. A location is a frame with the calls that were inlined into it."""
-
-    def __init__(self) -> None:
-        self._strings: dict[str, int] = {"": 0}
-        self._functions: dict[tuple[str, str], int] = {}
-        self._locations: dict[tuple[tuple[int, int], ...], int] = {}
-
-    def encode(self, dump: Dump, *, system: bool) -> bytes:
-        """The message Profile. Field numbers are those of profile.proto."""
-        kind = pb.blob(1, pb.number(1, self._string("goroutine")) + pb.number(2, self._string("count")))
-        samples = [self._sample(dump, group) for group in dump.groups if system or not group.system]
-        comment = self._string(f"{dump.omitted_groups} groups left out") if dump.omitted_groups else 0
-        period = pb.blob(11, pb.number(1, self._string("goroutine")) + pb.number(2, self._string("count")))
-        tail = [
-            pb.number(9, int(dump.at * 1e9)),
-            pb.number(10, int(dump.took * 1e9)),
-            period,
-            pb.number(12, 1),
-            pb.packed(13, [comment]) if comment else b"",
-        ]
-        mapping = pb.blob(3, pb.number(1, 1) + pb.number(7, 1) + pb.number(8, 1) + pb.number(9, 1) + pb.number(10, 1))
-        return b"".join(
-            [kind, *samples, mapping, *self._location_table(), *self._function_table(), *tail, *self._text()]
-        )
-
-    def _string(self, text: str) -> int:
-        return self._strings.setdefault(_plain(text), len(self._strings))
-
-    def _function(self, frame: Frame) -> int:
-        return self._functions.setdefault((frame.function, frame.file), len(self._functions) + 1)
-
-    def _sample(self, dump: Dump, group: Group) -> bytes:
-        places: list[int] = []
-        lines: list[tuple[int, int]] = []
-        for frame in _stack_or_start(dump, group) or (NOWHERE,):
-            lines.append((self._function(frame), frame.line))
-            if not frame.inlined:
-                places.append(self._locations.setdefault(tuple(lines), len(self._locations) + 1))
-                lines = []
-        if lines:
-            places.append(self._locations.setdefault(tuple(lines), len(self._locations) + 1))
-        labels = [("state", group.wait_reason or group.state), *sorted(group.labels.items())]
-        return pb.blob(
-            2,
-            pb.packed(1, places)
-            + pb.packed(2, [group.count])
-            + b"".join(
-                pb.blob(3, pb.number(1, self._string(key)) + pb.number(2, self._string(value)))
-                for key, value in labels
-                if key
-            ),
-        )
-
-    def _location_table(self) -> Iterator[bytes]:
-        for lines, number in self._locations.items():
-            inner = b"".join(pb.blob(4, pb.number(1, function) + pb.number(2, line)) for function, line in lines)
-            yield pb.blob(4, pb.number(1, number) + pb.number(2, 1) + inner)
-
-    def _function_table(self) -> Iterator[bytes]:
-        for (name, file), number in self._functions.items():
-            text = self._string(name)
-            yield pb.blob(
-                5, pb.number(1, number) + pb.number(2, text) + pb.number(3, text) + pb.number(4, self._string(file))
-            )
-
-    def _text(self) -> Iterator[bytes]:
-        """Last: everything else adds to it."""
-        for text in self._strings:
-            yield pb.blob(6, text.encode("utf-8", "replace"))
+def _sample(tables: Tables, dump: Dump, group: Group) -> bytes:
+    labels = [("state", group.wait_reason or group.state), *sorted(group.labels.items())]
+    frames = _stack_or_start(dump, group) or (NOWHERE,)
+    return tables.sample(((one.function, one.file, one.line, one.inlined) for one in frames), [group.count], labels)
 
 
 # -- JSON

@@ -37,12 +37,7 @@ struct sample {
 	__u64 user[USER]; /* last: no more of it is sent than there is */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, __u32);
-} targets SEC(".maps");
+#include "targets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -115,12 +115,7 @@ PER_CPU_ARRAY(descriptors, 1024, struct descriptor);
 PER_CPU_ARRAY(slow_calls, 1, struct slowest);
 PER_CPU_ARRAY(lost, 1, __u64);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u32);
-	__type(value, __u32);
-} targets SEC(".maps");
+#include "targets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
