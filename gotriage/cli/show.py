@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(line)
         return EXIT_OK
 
-    traces = [row for name in view.sources if (row := catalog.source(name)) is not None and row.asked]
+    traces = _traces(view, arguments)
     if traces and getattr(arguments, "source", None) is None:
         from gotriage.cli.traced import Wanted, look
 
@@ -71,6 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
             f"--trace, --option and --yes go with views that are traced, on a live target; not with {view.id}"
         )
     return with_session(arguments, print_view, sources=view.sources, rates=view.id in ("overview", "limits"))
+
+
+def _traces(view: catalog.View, arguments: argparse.Namespace) -> list[catalog.Source]:
+    """What `show` can start for the view; none for one that looks by itself, unless a trace is asked for."""
+    rows = [row for name in view.sources if (row := catalog.source(name)) is not None]
+    by_itself = bool(rows) and not rows[0].asked
+    if by_itself and not any(getattr(arguments, name, None) for name in ("trace", "option", "yes")):
+        return []
+    return [row for row in rows if row.asked]
 
 
 def _wanted(name: str | None) -> catalog.View:

@@ -81,7 +81,7 @@ class Traced(Tab):
         row = source(self.trace)
         if not self._began and self._live and row is not None and self.front.target is not None:
             self._began = True
-            if row.price == "light" and self.by_itself and not self.running:
+            if row.price == "light" and not row.sends and self.by_itself and not self.running:
                 self.start()
                 self._unasked = True
 
