@@ -12,6 +12,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
@@ -99,6 +100,14 @@ SOURCES: tuple[Source, ...] = (
         every=20.0,
         deadline=10.0,
         about="modes and ACLs in the target's root",
+    ),
+    Source(
+        "namespaces",
+        (_C + "namespaces:NamespaceCollector",),
+        (Namespaces,),
+        every=30.0,
+        deadline=10.0,
+        about="/proc/PID/ns of all processes, status, uid_map",
     ),
     Source(
         "goroutines",

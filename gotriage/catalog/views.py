@@ -12,6 +12,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
@@ -153,6 +154,29 @@ VIEWS: tuple[View, ...] = (
         ("environment", "access"),
         command="go version -m /proc/{pid}/exe; tr '\\0' '\\n' </proc/{pid}/environ",
         short="Env",
+    ),
+    View(
+        "namespaces",
+        "Namespaces",
+        "I",
+        "every namespace, whose it is, who shares it; user maps, cgroup, seccomp, capabilities and what they are for",
+        (Namespaces,),
+        ("namespaces",),
+        table=Namespaces,
+        columns=(
+            Column("type", "TYPE", "text", 6),
+            Column("of", "OF", "text", 12),
+            Column("host", "HOST'S", "text", 6),
+            Column("gotriage", "OURS", "text", 4),
+            Column("members", "MEMBERS", "count", 7),
+            Column("others", "OTHERS", "count", 6),
+            Column("shared_with", "SHARED WITH"),
+            Column("inode", "INODE", "text", 10, wide=True),
+            Column("owner", "OWNED BY", "text", 10, wide=True),
+        ),
+        command="lsns -p {pid}; grep -E 'Cap|Seccomp|NoNewPrivs' /proc/{pid}/status",
+        facts=True,
+        short="Ns",
     ),
     View(
         "profile",

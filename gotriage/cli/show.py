@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OWN_TEXT = {
     "syscalls": "gotriage.render.syscalls:lines",
     "strace": "gotriage.render.straced:lines",
+    "namespaces": "gotriage.render.namespaces:lines",
     "http": "gotriage.render.http:lines",
 }
 """Views whose facts read better otherwise than field by field; they follow the table."""

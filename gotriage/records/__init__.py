@@ -12,6 +12,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
@@ -43,6 +44,7 @@ AnyRecord = (
     | Libraries
     | Environment
     | Access
+    | Namespaces
     | LogLines
     | LogState
     | OomKill

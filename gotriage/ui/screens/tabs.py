@@ -38,6 +38,7 @@ OWN_TABS = {
     "files": "gotriage.ui.tabs.files:FilesTab",
     "libraries": "gotriage.ui.tabs.libraries:LibrariesTab",
     "environment": "gotriage.ui.tabs.environment:EnvironmentTab",
+    "namespaces": "gotriage.ui.tabs.namespaces:NamespacesTab",
     "calls": "gotriage.ui.tabs.calls:CallsTab",
     "profile": "gotriage.ui.tabs.profile:ProfileTab",
     "http": "gotriage.ui.tabs.http:HttpTab",
