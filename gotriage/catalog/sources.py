@@ -7,6 +7,7 @@ from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.firewall import Firewall
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
@@ -264,6 +265,14 @@ SOURCES: tuple[Source, ...] = (
         asked=True,
         budget=0.05,
         about="prebuilt BPF programs for each probe, else bpftrace, BCC or plain trace events",
+    ),
+    Source(
+        "firewall",
+        (_C + "firewall:FirewallCollector",),
+        (Firewall,),
+        every=15.0,
+        deadline=30.0,
+        about="nft and iptables-save in the target's network namespace, BPF programs of its cgroup",
     ),
 )
 

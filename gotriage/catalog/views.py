@@ -7,6 +7,7 @@ from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.firewall import Firewall
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
@@ -289,6 +290,29 @@ VIEWS: tuple[View, ...] = (
         ),
         price="light",
         command="bpftrace -e 'tracepoint:sched:sched_process_exec {{ printf(\"%d %s\\n\", pid, comm); }}'",
+    ),
+    View(
+        "firewall",
+        "Firewall",
+        "F",
+        "what nftables and iptables do with connections to each port and to each peer: the rule that decides, its counter",
+        (Firewall,),
+        ("firewall",),
+        table=Firewall,
+        columns=(
+            Column("direction", "DIR", "text", 3),
+            Column("protocol", "PROT", "text", 4),
+            Column("address", "PORT OR PEER", "text", 21),
+            Column("verdict", "VERDICT", "text", 7),
+            Column("packets", "PACKETS", "count", 8),
+            Column("rule", "DECIDED BY"),
+            Column("where", "WHERE", "text", 7, wide=True),
+            Column("chain", "CHAIN", "text", 30, wide=True),
+            Column("exceptions", "EXCEPT", "text", 40, wide=True),
+        ),
+        command="nsenter -t {pid} -n nft -a list ruleset; nsenter -t {pid} -n iptables-save -c",
+        facts=True,
+        short="Firew.",
     ),
 )
 

@@ -138,6 +138,11 @@ def _bpf(command: int, attributes: bytes) -> int:
     return result
 
 
+def command(number: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """bpf(2) with attributes that the kernel also writes to. Raises NotPermitted, MissingFacility or OSError."""
+    return _bpf(number, attributes)
+
+
 def load_iterator(program: Program, function: int) -> int:
     """Load an iterator program for the kernel function of that type id; its descriptor.
 

@@ -7,6 +7,7 @@ from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.firewall import Firewall
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
@@ -64,6 +65,7 @@ AnyRecord = (
     | CpuProfile
     | WallProfile
     | Http
+    | Firewall
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

@@ -44,6 +44,7 @@ OWN_TABS = {
     "http": "gotriage.ui.tabs.http:HttpTab",
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
+    "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
