@@ -13,6 +13,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -101,6 +102,14 @@ SOURCES: tuple[Source, ...] = (
         every=20.0,
         deadline=10.0,
         about="modes and ACLs in the target's root",
+    ),
+    Source(
+        "minimal",
+        (_C + "minimal.collector:MinimalCollector",),
+        (Minimal,),
+        every=20.0,
+        deadline=15.0,
+        about="the target's root, /proc/PID, adjtimex(2), getrandom(2)",
     ),
     Source(
         "namespaces",

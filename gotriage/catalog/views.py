@@ -13,6 +13,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -178,6 +179,25 @@ VIEWS: tuple[View, ...] = (
         command="lsns -p {pid}; grep -E 'Cap|Seccomp|NoNewPrivs' /proc/{pid}/status",
         facts=True,
         short="Ns",
+    ),
+    View(
+        "minimal",
+        "Minimal environment",
+        "M",
+        "what a program takes for granted, as it sees it: kernel, loader, devices, time, folders, streams, names",
+        (Minimal,),
+        ("minimal",),
+        table=Minimal,
+        columns=(
+            Column("state", "STATE", "text", 7),
+            Column("group", "GROUP", "text", 12, wide=True),
+            Column("name", "WHAT", "text", 14),
+            Column("value", "FOUND"),
+            Column("detail", "WHAT FOLLOWS", "text", 0, wide=True),
+        ),
+        command="ls -l /proc/{pid}/root/dev/null /proc/{pid}/root/etc/localtime; uname -r; timedatectl",
+        facts=True,
+        short="Minimal",
     ),
     View(
         "profile",

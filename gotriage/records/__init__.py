@@ -13,6 +13,7 @@ from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -65,6 +66,7 @@ AnyRecord = (
     | CpuProfile
     | WallProfile
     | Http
+    | Minimal
     | Firewall
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
