@@ -334,6 +334,16 @@ VIEWS: tuple[View, ...] = (
         facts=True,
         short="Firew.",
     ),
+    View(
+        "container",
+        "Container",
+        "Q",
+        "the container as its engine or its state files tell: status, health, image, command, mounts, limits, pod",
+        (ContainerState,),
+        ("container",),
+        command="docker inspect {container}",
+        short="Cont.",
+    ),
 )
 
 

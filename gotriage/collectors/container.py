@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.collectors import Unavailable
 from gotriage.errors import NoSuchTarget
-from gotriage.host import clock, engine_api, engine_parse, engines
+from gotriage.host import clock, containerd, engine_api, engine_parse, engines, kubernetes
 from gotriage.host.engine_api import Daemons
 from gotriage.host.pidns import PidView
 from gotriage.records.base import Why
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOT: Final = "run gotriage as root (sudo)"
 PAUSE: Final = 30.0
 """Seconds without a question after the engine did not answer."""
+CTR: Final = ("labels", "image", "name", "created_at", "runtime", "pod", "restart_count", "log_path", "command")
+"""Fields that containerd's own answer may fill."""
 _LOST: Final = {
     "files": "the engine's live state: status, restarts, health",
     "cgroup": "the container's name, image, limits, exit code and restarts",
@@ -44,6 +46,7 @@ class ContainerCollector:
         self._daemons = Daemons()
         self._quiet_until = 0.0
         self._problem = ""
+        self._told: ContainerState | None = None
 
     def close(self) -> None:
         """Nothing is held: each question is a connection of its own."""
@@ -68,7 +71,30 @@ class ContainerCollector:
             )
         if state is not None:
             self.backend = {"api": "engine API", "files": "state files", "cgroup": "cgroup"}.get(state.source, "")
-            yield self._ours(state)
+            yield self._in_pod(self._ours(self._by_ctr(state)))
+
+    def _by_ctr(self, state: ContainerState) -> ContainerState:
+        """With what only containerd itself knows; asked once, since none of it changes."""
+        if state.engine not in ("containerd", "") or state.source == "api":
+            return state
+        if self._told is None or self._told.id != state.id:
+            self._told = containerd.asked(self._host, state, engine_api.TIMEOUT)
+        told = self._told
+        fields = {name: getattr(told, name) for name in CTR if not getattr(state, name)}
+        return engine_parse.changed(state, **fields)
+
+    def _in_pod(self, state: ContainerState) -> ContainerState:
+        """With the pod that it is in, from whatever tells of it, and how often the kubelet started it."""
+        main = self._target.main
+        pod = kubernetes.merged(state.pod, kubernetes.by_cgroup(self._target.cgroup or ""))
+        if pod is not None and not pod.name and main is not None:
+            pod = kubernetes.merged(pod, kubernetes.inside(self._host, main.pid))
+        if pod is None:
+            return state
+        count = state.restart_count
+        if count is None or state.engine == "docker":  # the kubelet never lets docker restart one
+            count = kubernetes.restarts(self._host, pod) or count
+        return engine_parse.changed(state, pod=pod, restart_count=count)
 
     def _look(self, known: ContainerState) -> tuple[ContainerState | None, str]:
         """The state from the best source, and why it was not the engine."""

@@ -122,6 +122,8 @@ def _in_pod(shown: str, reference: str, candidates: list[ContainerState]) -> Con
     if not running:
         raise NoSuchTarget(f"no container {shown}{near_text(reference, names)}")
     if len(running) > 1:
+        if len({_pod_path(state) for state in running}) == 1:  # an old one of that name is left beside the new one
+            return _one(shown, running)
         listed = ", ".join(_pod_path(state) for state in running[:MAX_LISTED])
         raise AmbiguousTarget(f"{shown} fits {listed}; name one")
     return running[0]

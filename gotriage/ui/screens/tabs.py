@@ -45,6 +45,7 @@ OWN_TABS = {
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
     "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
+    "container": "gotriage.ui.tabs.container:ContainerTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
