@@ -104,7 +104,7 @@ def look(
         except EngineSilent as error:
             problem = str(error)
     for state in engine_files.containers(host, only=known.id):
-        if state.id == known.id and state.engine == known.engine:
+        if state.id == known.id and known.engine in ("", state.engine):
             return state, problem
     for state in from_cgroups(host):
         if state.id == known.id:

@@ -1,0 +1,192 @@
+"""What is told of containers besides their state: by docker, podman, containerd's ctr, LXC and nspawn; engines dead."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tests.lab.process import wait_until
+from tests.lab.toolchain import build
+from tests.real.look import look
+
+pytestmark = pytest.mark.real
+
+POD_UID = "0b6dd2d4-52cc-4c0b-9d29-8a1c2d3e4f50"
+TASK = "c0ffee" + "0" * 58
+BUNDLE = "/root/bundle"
+
+
+def state_of(sdlab, kind, value):
+    found = look(kind, str(value), root_pid=sdlab.pid, collect=("container",))
+    return json.loads(json.dumps(found["container records"][-1], default=str)) | {"found": found}
+
+
+RICH = (
+    "--health-cmd=exit 1",
+    "--health-interval=200ms",
+    "--health-retries=1",
+    "--volume=/etc/ssl:/conf:ro",
+    "--tmpfs=/scratch:size=1m",
+    "--read-only",
+    "--user=1000:1000",
+    "--cap-drop=ALL",
+    "--ulimit=nofile=64:128",
+)
+
+
+def told(state):
+    """The part that engine and state files must tell alike."""
+    mounts = [(row["destination"], row["kind"], row.get("read_only", False)) for row in state["mounts"]]
+    keys = ("command", "user", "read_only_root", "capabilities", "limits", "restart_policy", "image", "health")
+    return [state.get(key) for key in keys] + [mounts]
+
+
+def test_docker_tells_and_so_do_its_files_when_it_is_dead(sdlab, docker):
+    docker.run("test-details", docker.image(build("svc")), "-tick=1s", "-secret=hunter2", options=RICH)
+    wait_until(lambda: state_of(sdlab, "container", "test-details").get("health") == "unhealthy")
+    by_api = state_of(sdlab, "container", "test-details")
+    assert by_api["source"] == "api"
+    assert by_api["command"][0] == "/svc"
+    assert (by_api["user"], by_api["read_only_root"], by_api["capabilities"]) == ("1000:1000", True, ["-ALL"])
+    assert by_api["limits"]["nofile"] == "64:128"
+    assert by_api["mounts"][0]["source"] == "/etc/ssl"
+    assert "/bin/sh" in by_api["health_output"]
+    sdlab.systemctl("kill", "-s", "KILL", "--kill-who=main", "docker.service")
+    sdlab.systemctl("stop", "docker.service")
+    try:
+        by_files = state_of(sdlab, "container", "test-details")
+        assert by_files["source"] == "files"
+        assert told(by_files) == told(by_api)
+    finally:
+        sdlab.systemctl("reset-failed", "docker.service", check=False)
+        sdlab.systemctl("start", "docker.service")
+
+
+def test_podmans_files_tell_what_runs_in_a_user_namespace(sdlab, podman):
+    options = ("--uidmap=0:100000:65536", "--user=1000", "--volume=/etc/ssl:/conf:ro")
+    podman.run("test-userns", podman.image(build("svc")), "-tick=1s", options=options)
+    state = state_of(sdlab, "container", "test-userns")
+    assert (state["source"], state["id_map"], state["user"]) == ("files", "0:100000:65536", "1000:0")
+    assert [(row["destination"], row["source"]) for row in state["mounts"]] == [("/conf", "/etc/ssl")]
+    assert state["command"] == ["/svc", "-tick=1s"]
+
+
+# -- containerd
+
+
+@pytest.fixture
+def ctr(sdlab, docker):
+    """containerd's own command, in the namespace of Kubernetes."""
+
+    def run(*words, check=True):
+        return sdlab.run("/usr/bin/ctr", "-n", "k8s.io", *words, check=check).stdout
+
+    yield run
+    run("tasks", "kill", "-s", "SIGKILL", TASK, check=False)
+    deadline = time.monotonic() + 10
+    while TASK in run("tasks", "ls") and time.monotonic() < deadline:
+        run("tasks", "rm", "-f", TASK, check=False)
+        time.sleep(0.1)
+    run("containers", "rm", TASK, check=False)
+
+
+@pytest.fixture
+def pod(sdlab, docker, ctr):
+    """A task of containerd as its CRI plugin makes them: its annotations, the kubelet's cgroup; its PID in the lab.
+
+    Without a CPU weight: the lab's cgroups have no controllers.
+    """
+    tag = docker.image(build("svc"))
+    sdlab.run("sh", "-c", f"/usr/bin/docker save {tag} | /usr/bin/ctr -n k8s.io images import -")
+    image = f"docker.io/library/{tag}:latest"
+    ctr("containers", "create", "--snapshotter", "native", image, TASK)
+    spec = json.loads(ctr("containers", "info", TASK))["Spec"]
+    ctr("containers", "rm", TASK)
+    sdlab.install(build("svc"), f"{BUNDLE}/rootfs/svc")
+    spec["root"] = {"path": f"{BUNDLE}/rootfs"}
+    spec["process"]["args"] = ["/svc", "-tick=1s"]
+    spec["linux"]["resources"].pop("cpu", None)
+    spec["linux"]["cgroupsPath"] = f"/kubepods/burstable/pod{POD_UID}/{TASK}"
+    spec["annotations"] = {
+        "io.kubernetes.cri.container-type": "container",
+        "io.kubernetes.cri.container-name": "api",
+        "io.kubernetes.cri.sandbox-namespace": "shop",
+        "io.kubernetes.cri.sandbox-name": "orders-7d9",
+    }
+    sdlab.write("/root/spec.json", json.dumps(spec))
+    ctr("run", "-d", "--label", "team=orders", "--config", "/root/spec.json", TASK)
+    return int(ctr("tasks", "ls").partition(TASK)[2].split()[0])
+
+
+def test_a_pod_of_containerd(sdlab, pod):
+    for reference in (TASK[:7], "shop/orders-7d9", "shop/orders-7d9/api", f"containerd://{TASK}", "api"):
+        state = state_of(sdlab, "container", reference)
+        assert state["found"]["pid"] == sdlab.host_pid(pod), reference
+    assert state["pod"] | {"told_by": ""} == {
+        "namespace": "shop",
+        "name": "orders-7d9",
+        "container": "api",
+        "uid": POD_UID,
+        "qos": "burstable",
+        "told_by": "",
+    }
+    assert state["labels"]["team"] == "orders"  # known to ctr alone
+    assert state["runtime"] == "io.containerd.runc.v2"
+    assert state_of(sdlab, "pid", pod)["pod"]["name"] == "orders-7d9"
+
+
+def test_a_pod_when_containerd_is_dead_and_its_files_are_gone(sdlab, pod):
+    """The kubelet's links and the cgroup are what is left."""
+    main = sdlab.main_pid("containerd.service")
+    os.kill(main, signal.SIGSTOP)  # it answers ctr no more; ending it would end dockerd, too
+    folder = sdlab.root / f"run/containerd/io.containerd.runtime.v2.task/k8s.io/{TASK}"
+    elsewhere = sdlab.root / "run/containerd/elsewhere"
+    try:
+        state = state_of(sdlab, "container", "shop/orders-7d9/api")
+        assert (state["found"]["pid"], state["source"]) == (sdlab.host_pid(pod), "files")
+        assert state["found"]["container took"] < 4
+        folder.rename(elsewhere)
+        sdlab.write(f"/var/log/pods/shop_orders-7d9_{POD_UID}/api/3.log", "")
+        sdlab.write(f"/var/log/containers/orders-7d9_shop_api-{TASK}.log", "")
+        for reference in ("shop/orders-7d9/api", TASK[:9]):
+            state = state_of(sdlab, "container", reference)
+            assert (state["found"]["pid"], state["source"]) == (sdlab.host_pid(pod), "cgroup"), reference
+        assert (state["pod"]["told_by"], state["pod"]["qos"], state["restart_count"]) == ("log files", "burstable", 3)
+    finally:
+        os.kill(main, signal.SIGCONT)
+        sdlab.run("rm", "-rf", "/var/log/pods", "/var/log/containers")
+        if not folder.exists():
+            elsewhere.rename(folder)
+
+
+# -- LXC, nspawn
+
+
+def test_an_lxc_configuration_that_does_not_run(sdlab):
+    text = "lxc.rootfs.path = dir:/srv/box\nlxc.init.cmd = /svc -tick 1s\nlxc.cgroup2.memory.max = 64M\n"
+    sdlab.write("/var/lib/lxc/test-still/config", text)
+    try:
+        state = state_of(sdlab, "container", "test-still")
+        assert (state["command"], state["memory_limit_bytes"]) == (["/svc", "-tick", "1s"], 64 << 20)
+        assert state["image"] == "dir:/srv/box"
+    finally:
+        sdlab.run("rm", "-rf", "/var/lib/lxc/test-still")
+
+
+def test_an_nspawn_container_and_its_settings(sdlab):
+    root = "/var/lib/machines/test-given"
+    sdlab.install(build("svc"), f"{root}/svc")
+    sdlab.write(f"{root}/etc/os-release", "ID=none\n")
+    (sdlab.root / f"{root.lstrip('/')}/usr").mkdir(exist_ok=True)
+    sdlab.write("/etc/systemd/nspawn/test-given.nspawn", "[Files]\nBindReadOnly=/etc/ssl:/conf\n")
+    command = f"/usr/bin/systemd-nspawn --quiet --keep-unit --register=yes -D {root} -M test-given /svc -tick=1s"
+    with sdlab.unit("test-given.service", f"[Service]\nExecStart={command}\n"):
+        wait_until(lambda: look("container", "test-given", root_pid=sdlab.pid).get("comm") == "svc")
+        state = state_of(sdlab, "container", "test-given")
+        assert state["image"] == root
+        assert state["mounts"][0]["destination"] == "/conf"
+        assert state["started_at"]
