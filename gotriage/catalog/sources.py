@@ -16,6 +16,7 @@ from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
+from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
@@ -69,6 +70,14 @@ SOURCES: tuple[Source, ...] = (
         every=5.0,
         deadline=20.0,
         about="/proc/PID/fd, fdinfo, sock_diag",
+    ),
+    Source(
+        "network",
+        (_C + "network:NetworkCollector",),
+        (Network,),
+        every=5.0,
+        deadline=30.0,
+        about="sock_diag and rtnetlink in the target's network namespace, /proc/PID/net",
     ),
     Source(
         "limits",

@@ -16,6 +16,7 @@ from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
+from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
@@ -269,6 +270,34 @@ VIEWS: tuple[View, ...] = (
         price="light",
         command="tcpdump -i any -A -s 200 tcp | grep -aE '(GET|POST|PUT|PATCH|DELETE|HEAD) /|HTTP/1'",
         facts=True,
+    ),
+    View(
+        "network",
+        "Network",
+        "W",
+        "what listens with its queue, connections by peer and state, single sockets; interfaces, routes, ports, counters",
+        (Network,),
+        ("network",),
+        table=Network,
+        columns=(
+            Column("what", "WHAT", "text", 6),
+            Column("state", "STATE", "text", 11),
+            Column("local", "ADDRESS"),
+            Column("peer", "PEER", "text", 21),
+            Column("count", "COUNT", "count", 6),
+            Column("recv_queue", "RECVQ", "count", 6),
+            Column("send_queue", "SENDQ", "count", 6),
+            Column("rtt", "RTT", "latency", 6),
+            Column("retransmits", "RETR", "count", 5),
+            Column("recv_rate", "IN", "byterate", 8, wide=True),
+            Column("send_rate", "OUT", "byterate", 8, wide=True),
+            Column("drops", "DROPS", "count", 6, wide=True),
+            Column("process", "PROCESS", "text", 15, wide=True),
+            Column("states", "STATES", "text", 30, wide=True),
+        ),
+        command="nsenter -t {pid} -n ss -tuanpi",
+        facts=True,
+        short="Net",
     ),
     View(
         "calls",

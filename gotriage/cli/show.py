@@ -25,6 +25,7 @@ OWN_TEXT = {
     "strace": "gotriage.render.straced:lines",
     "namespaces": "gotriage.render.namespaces:lines",
     "http": "gotriage.render.http:lines",
+    "network": "gotriage.render.network:lines",
 }
 """Views whose facts read better otherwise than field by field; they follow the table."""
 

@@ -16,6 +16,7 @@ from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
+from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
@@ -66,6 +67,7 @@ AnyRecord = (
     | CpuProfile
     | WallProfile
     | Http
+    | Network
     | Minimal
     | Firewall
 )
