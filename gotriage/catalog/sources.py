@@ -5,6 +5,7 @@ from __future__ import annotations
 from gotriage.catalog.shapes import Source
 from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.dns import Dns, DnsChecks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.firewall import Firewall
@@ -291,6 +292,25 @@ SOURCES: tuple[Source, ...] = (
         every=15.0,
         deadline=30.0,
         about="nft and iptables-save in the target's network namespace, BPF programs of its cgroup",
+    ),
+    Source(
+        "dns",
+        (_C + "dns.settings:DnsCollector",),
+        (Dns,),
+        every=15.0,
+        about="resolv.conf, nsswitch.conf and hosts in the target's root, the build info, /proc/PID/net/udp",
+    ),
+    Source(
+        "dns_checks",
+        (_C + "dns.checks:DnsTracer",),
+        (DnsChecks,),
+        deadline=30.0,
+        price="light",
+        asked=True,
+        lasts=30.0,
+        longest=60.0,
+        sends=True,
+        about="questions to the target's name servers, sent from its network namespace",
     ),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gotriage.catalog.shapes import View
 from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.dns import Dns, DnsChecks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.firewall import Firewall
@@ -372,6 +373,15 @@ VIEWS: tuple[View, ...] = (
         ("container",),
         command="docker inspect {container}",
         short="Cont.",
+    ),
+    View(
+        "dns",
+        "DNS",
+        "D",
+        "how names are looked up: which resolver, by which servers, with which traps; name servers asked on request",
+        (Dns, DnsChecks),
+        ("dns", "dns_checks"),
+        command="cat /proc/{pid}/root/etc/resolv.conf; nsenter -t {pid} -n dig +tries=1 NAME",
     ),
 )
 

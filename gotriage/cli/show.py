@@ -25,9 +25,10 @@ OWN_TEXT = {
     "strace": "gotriage.render.straced:lines",
     "namespaces": "gotriage.render.namespaces:lines",
     "http": "gotriage.render.http:lines",
+    "dns": "gotriage.render.dns:lines",
     "network": "gotriage.render.network:lines",
 }
-"""Views whose facts read better otherwise than field by field; they follow the table."""
+"""Views whose facts read better otherwise than field by field; they follow the table, where there is one."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -128,9 +129,10 @@ def _json(session: Session, view: catalog.View) -> Iterator[str]:
 
 def _text(session: Session, view: catalog.View) -> Iterator[str]:
     width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
-    if view.id in OWN_TEXT and view.table is not None:
-        yield from text.table(list(_rows(session, view)), view.columns, width)
-        yield ""
+    if view.id in OWN_TEXT:
+        if view.table is not None:
+            yield from text.table(list(_rows(session, view)), view.columns, width)
+            yield ""
         module, _, name = OWN_TEXT[view.id].partition(":")
         yield from getattr(import_module(module), name)(session, width)
         yield from _gaps(session, view)

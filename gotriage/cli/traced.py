@@ -63,7 +63,7 @@ def look(link: Link, wanted: Wanted) -> Session:
     link.attach(ATTACH)
     # The sources are there once the heartbeat names them.
     _until(link, session, ATTACH, lambda: (b := session.latest(Heartbeat)) is not None and name in b.collectors)
-    if wanted.source.price in ("heavy", "stops"):
+    if wanted.source.price in ("heavy", "stops") or wanted.source.sends:
         number = link.request("price", (name,), options=options)
         _until(link, session, START, lambda: _answered(session, number))
         row = _trace(session, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gotriage.records.base import Record, Row, Why
 from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.dns import Dns, DnsChecks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
 from gotriage.records.firewall import Firewall
@@ -67,6 +68,8 @@ AnyRecord = (
     | CpuProfile
     | WallProfile
     | Http
+    | Dns
+    | DnsChecks
     | Network
     | Minimal
     | Firewall

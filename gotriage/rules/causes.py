@@ -42,7 +42,7 @@ def _of_peer(cause: Finding, effect: Finding) -> bool:
 
 
 def _of_names(_cause: Finding, effect: Finding) -> bool:
-    return "lookup " in _whole(effect) or "name server" in _whole(effect)
+    return any(text in _whole(effect) for text in ("lookup ", "name server", ":53 "))
 
 
 def _whole(finding: Finding) -> str:
@@ -82,6 +82,8 @@ LINKS: Final[tuple[Link, ...]] = (
     ("connection-refused", (*_DOWN, "error-responses"), _of_peer),
     ("peer-timeout", ("slow-requests", "error-responses"), _of_peer),
     ("dns-slow", ("slow-requests", "peer-timeout"), _of_names),
+    ("dns-failure", ("dns-slow",), _always),
+    ("dns-failure", (*_DOWN, "error-responses", "slow-requests", "peer-timeout"), _of_names),
     ("cpu-throttled", ("slow-requests",), _always),
     ("missing-library", (*_DOWN, "symbol-version-missing"), _of_library),
     ("symbol-version-missing", _DOWN, _of_library),

@@ -24,7 +24,7 @@ from gotriage.records.files import FileTable
 from gotriage.records.findings import Fine
 from gotriage.records.goroutines import Goroutines
 from gotriage.records.units import clock, count, counted, seconds
-from gotriage.rules import golook, remedies, tracelook
+from gotriage.rules import golook, lookups, remedies, tracelook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,8 @@ def names(evidence: Evidence) -> Iterator[Claim]:
     said = tracelook.said(evidence, "lookup ", _LOOKUP, long)
     waiting = _asking(evidence, slow)
     number = max(len(late), sum(lines.number for lines in said.values()))
-    if number < evidence.limit(DNS, "times") and not waiting:
+    asked = lookups.slow(evidence, slow)
+    if number < evidence.limit(DNS, "times") and not waiting and not asked:
         yield _answered(evidence, events)
         return
     told = [_look_up(one) for one in sorted(late, key=lambda one: -(one.took or 1e9))[:4]]
@@ -137,15 +138,22 @@ def names(evidence: Evidence) -> Iterator[Claim]:
     told += [
         f"{count(group.count)} goroutines ask a name server; {golook.oldest(evidence, group)}" for group in waiting
     ]
+    traps = lookups.slowing(evidence)
+    told += [*asked[:MOST], *(trap.what for trap in traps[:MOST])]
     server = next((one.by for one in late if one.by), "")
     yield evidence.finding(
         DNS,
         "warning",
-        _slow_title(late, said, waiting) + (f" ({server})" if server else ""),
+        _slow_title(late, said, waiting, asked) + (f" ({server})" if server else ""),
         evidence=tuple(told),
-        fix="ask the server by hand, with the name: dig +tries=1 NAME; the search list and ndots in resolv.conf"
-        " multiply questions; a final dot in the name avoids them",
-        view="probes" if late else "goroutines" if waiting and not said else "logs",
+        fix="\n".join(
+            [
+                *(trap.fix for trap in traps[:MOST] if trap.fix),
+                "ask the servers from inside: press D and s, or: gotriage show dns"
+                f" {lookups.target(evidence)} --trace dns_checks --option name=NAME",
+            ]
+        ),
+        view="probes" if late else "goroutines" if waiting and not said else "logs" if said else "dns",
         since=min((lines.first for lines in said.values()), default=None),
     )
 
@@ -165,7 +173,9 @@ def _look_up(one: ProbeEvent) -> str:
     return f"{one.what}: {one.result} after {seconds(one.took)}"
 
 
-def _slow_title(late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting: list[GoroutineGroup]) -> str:
+def _slow_title(
+    late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting: list[GoroutineGroup], asked: list[str]
+) -> str:
     if late:
         unanswered = sum(one.result == UNANSWERED for one in late)
         longest = max((one.took for one in late if one.took is not None), default=None)
@@ -174,7 +184,9 @@ def _slow_title(late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting
         return f"{counted(len(late), 'slow DNS look-up')}, up to {seconds(longest)}"
     if said:
         return f"DNS look-ups of {next(iter(said))} fail: no answer in time, says its log"
-    return f"{counted(sum(group.count for group in waiting), 'goroutine')} wait for a name server"
+    if waiting:
+        return f"{counted(sum(group.count for group in waiting), 'goroutine')} wait for a name server"
+    return f"look-ups are slow: {asked[0].removeprefix('asked by gotriage: ')}"
 
 
 _RESOLVERS: Final = ("net.(*Resolver).exchange", "net.cgoLookupHostIP", "net.doBlockingWithCtx")
