@@ -180,11 +180,23 @@ def _add_other_commands(commands: _Commands[Parser]) -> None:
     demo.add_argument("name", nargs="?", metavar="NAME", help="which incident; see --list")
     demo.add_argument("--list", action="store_true", help="list the bundled incidents")
     _add_screen(demo)
+    _add_shell(commands)
     doctor = _command(
         commands, "doctor", "what this machine lets gotriage do, and how to get what is missing", target=False
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object per line")
     _command(commands, "agent", "the record stream on standard output, requests on standard input")
+
+
+def _add_shell(commands: _Commands[Parser]) -> None:
+    shell = _command(commands, "shell", "a shell or a command in the target's namespaces, with this machine's tools")
+    shell.add_argument(
+        "--ns",
+        metavar="net,mnt,...",
+        help="which namespaces: cgroup, ipc, mnt, net, pid, time, user, uts, or all; without it all but mnt and user."
+        " With mnt the root is a private one: a static busybox, the target's files in /target, for reading only",
+    )
+    shell.add_argument("words", nargs="*", metavar="COMMAND", help="what to run, behind --; its exit status is ours")
 
 
 def target_of(arguments: argparse.Namespace) -> TargetSpec:

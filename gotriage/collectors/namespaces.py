@@ -117,7 +117,7 @@ class NamespaceCollector:
             rows=tuple(self._with_company(pid, rows, first, found)),
             pid=pid,
             unseen=found.unseen,
-            host_initial=("pid", FIRST_PID_NAMESPACE) in first if first else None,
+            host_initial=("pid", FIRST_PID_NAMESPACE) in first if first and self._host.root_pid is None else None,
             cgroup=clean(self._target.cgroup or ""),
             **parse_rights(self._proc.status(pid)),
             **self._maps(pid),
