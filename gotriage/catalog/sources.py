@@ -21,6 +21,7 @@ from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
@@ -311,6 +312,15 @@ SOURCES: tuple[Source, ...] = (
         longest=60.0,
         sends=True,
         about="questions to the target's name servers, sent from its network namespace",
+    ),
+    Source(
+        "security",
+        (_C + "security:SecurityCollector",),
+        (Security,),
+        every=15.0,
+        deadline=30.0,
+        idle=True,
+        about="/proc/PID/attr and status; audit records of the kernel log, audit.log and the journal",
     ),
 )
 

@@ -21,6 +21,7 @@ from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
@@ -345,7 +346,7 @@ VIEWS: tuple[View, ...] = (
         "firewall",
         "Firewall",
         "F",
-        "what nftables and iptables do with connections to each port and to each peer: the rule that decides, its counter",
+        "what nftables and iptables do with connections to each port and peer: the rule that decides, its counter",
         (Firewall,),
         ("firewall",),
         table=Firewall,
@@ -363,6 +364,29 @@ VIEWS: tuple[View, ...] = (
         command="nsenter -t {pid} -n nft -a list ruleset; nsenter -t {pid} -n iptables-save -c",
         facts=True,
         short="Firew.",
+    ),
+    View(
+        "security",
+        "Security modules",
+        "X",
+        "SELinux, AppArmor, seccomp, Landlock: contexts, profile and filters of the target, what it was denied, the cure",
+        (Security,),
+        ("security",),
+        table=Security,
+        columns=(
+            Column("what", "WHAT", "text", 10),
+            Column("module", "BY", "text", 8),
+            Column("operation", "REFUSED", "text", 12),
+            Column("name", "NAME"),
+            Column("count", "TIMES", "count", 5),
+            Column("last_at", "LAST", "time", 8),
+            Column("label", "CONTEXT", "text", 36, wide=True),
+            Column("expected", "BY POLICY", "text", 36, wide=True),
+            Column("cure", "CURE", "text", 0, wide=True, weight=2),
+        ),
+        command="cat /proc/{pid}/attr/current; ausearch -m avc,seccomp -p {pid}; dmesg | grep -w audit",
+        facts=True,
+        short="Security",
     ),
     View(
         "container",

@@ -123,7 +123,7 @@ class Program:
         return b"".join(out)
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def _bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
     number = _SYS_BPF.get(platform.machine())
     if number is None:
         raise MissingFacility(f"bpf(2) is not used on {platform.machine()}")

@@ -21,6 +21,7 @@ from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
@@ -73,6 +74,7 @@ AnyRecord = (
     | Network
     | Minimal
     | Firewall
+    | Security
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

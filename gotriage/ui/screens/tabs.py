@@ -48,6 +48,7 @@ OWN_TABS = {
     "network": "gotriage.ui.tabs.network:NetworkTab",
     "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
     "container": "gotriage.ui.tabs.container:ContainerTab",
+    "security": "gotriage.ui.tabs.security:SecurityTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
