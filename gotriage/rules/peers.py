@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gotriage.records.files import FileTable
 from gotriage.records.findings import Fine
 from gotriage.records.goroutines import Goroutines
+from gotriage.records.network import Network
 from gotriage.records.units import clock, count, counted, seconds
 from gotriage.rules import golook, lookups, remedies, tracelook
 
@@ -282,6 +283,8 @@ def silent(evidence: Evidence) -> Iterator[Claim]:
         seen.add(
             peer, int(least), f"{counted(number, 'socket')} in SYN_SENT in two looks: no answer to the first packets"
         )
+    for peer, words in _again_and_again(evidence).items():
+        seen.add(peer, int(least), words)
     for peer, ages in _waiting(evidence).items():
         words = f"{counted(len(ages), 'request')} without an answer, the oldest for {seconds(max(ages))}"
         seen.add(peer, int(least), words)
@@ -295,7 +298,7 @@ def silent(evidence: Evidence) -> Iterator[Claim]:
             evidence=one.told,
             fix=f"see whether it runs and what is on the way: ip route get {where}; a firewall that drops says"
             " nothing\nask with a deadline, so that one silent peer does not hold everything",
-            view="probes" if any("probe" in words for words in one.told) else "logs" if one.since else "files",
+            view="probes" if any("probe" in words for words in one.told) else "logs" if one.since else "network",
             subject=peer,
             since=one.since,
         )
@@ -312,6 +315,19 @@ def _unanswered(evidence: Evidence) -> dict[str, int]:
     found: dict[str, int] = {}
     for key in {(row.local, row.peer) for row in tables[-1].rows if row.state == SYN_SENT} & before:
         found[key[1]] = found.get(key[1], 0) + 1
+    return found
+
+
+def _again_and_again(evidence: Evidence) -> dict[str, str]:
+    """Peers to whom the kernel sends the same segment again and again, as the last look at the network saw it."""
+    record = evidence.current(Network)
+    found = {}
+    for row in record.rows if record is not None else ():
+        if row.what == "out" and row.unanswered:
+            found[row.peer] = (
+                f"{counted(row.unanswered, 'socket')} of {count(row.count)} in {row.state} send the same segment again"
+                f" and again: {counted(row.retransmits or 0, 'segment')} sent again so far"
+            )
     return found
 
 

@@ -175,9 +175,7 @@ def forgotten(evidence: Evidence) -> Iterator[Claim]:
     total = sum(row.stuck for row in peers)
     if total < least:
         waiting = sum(number for state, number in record.by_state.items() if state.endswith("CLOSE_WAIT"))
-        yield Fine(
-            FORGOTTEN, f"{count(waiting)} sockets in CLOSE_WAIT, none left there" if waiting else "no CLOSE_WAIT"
-        )
+        yield Fine(FORGOTTEN, f"{counted(waiting, 'socket')} in CLOSE_WAIT" if waiting else "no socket in CLOSE_WAIT")
         return
     peers.sort(key=lambda row: -row.stuck)
     many = [row for row in peers if row.stuck >= least][:MOST]
