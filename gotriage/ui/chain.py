@@ -110,7 +110,8 @@ def _process(front: Front) -> list[Span]:
     sample, given = front.session.latest(ProcessSample), front.session.latest(Environment)
     spans: list[Span] = [(f"pid {target.pid}", "strong"), (f"  {target.exe or target.comm}", "")]
     if given is not None and given.user:
-        spans.append((f"  as {given.user}", "dim"))
+        here = f" ({given.uid[1]} here)" if given.uid_inside is not None and len(given.uid) > 1 else ""
+        spans.append((f"  as {given.user}{here}", "dim"))
     if sample is not None and sample.processes > 1:
         spans.append((f"  {sample.processes} processes", "dim"))
     if sample is not None and sample.tracer_pid:

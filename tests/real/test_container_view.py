@@ -8,10 +8,14 @@ import signal
 import time
 
 import pytest
+from gotriage.collectors.environment import EnvironmentCollector
+from gotriage.collectors.limits import LimitCollector
+from gotriage.records.limits import LimitTable
 
 from tests.lab.process import wait_until
 from tests.lab.toolchain import build
 from tests.real.look import look
+from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
 
@@ -73,6 +77,21 @@ def test_podmans_files_tell_what_runs_in_a_user_namespace(sdlab, podman):
     assert (state["source"], state["id_map"], state["user"]) == ("files", "0:100000:65536", "1000:0")
     assert [(row["destination"], row["source"]) for row in state["mounts"]] == [("/conf", "/etc/ssl")]
     assert state["command"] == ["/svc", "-tick=1s"]
+    target = target_of(podman.pid("test-userns"))
+    (given,) = EnvironmentCollector(target.host, target).collect()
+    assert (given.uid[0], given.uid_inside, given.user, given.gid_inside) == (101000, 1000, "1000", 0)
+    podman.run("test-userns-2", podman.image(build("svc")), options=options[:2])
+    (nproc,) = [row for row in limits_of(target) if row.name == "RLIMIT_NPROC"]
+    assert nproc.used == threads_of(target.pid)  # the other container has the same uid here, and its own namespace
+
+
+def limits_of(target):
+    (table,) = [record for record in LimitCollector(target.host, target).collect() if isinstance(record, LimitTable)]
+    return table.rows
+
+
+def threads_of(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
 
 
 # -- containerd

@@ -112,8 +112,8 @@ def _build(given: Environment) -> Pairs:
 
 def _process(given: Environment) -> Pairs:
     return [
-        ("user", f"{given.user} ({_ids(given.uid)})" if given.uid else given.user),
-        ("group", _ids(given.gid)),
+        ("user", _who(given.user, given.uid_inside, given.uid)),
+        ("group", _who("", given.gid_inside, given.gid)),
         ("groups", words(given.groups) if given.groups else ""),
         ("capabilities", ", ".join(given.capabilities) or ("none" if given.uid else "")),
         ("no_new_privs", words(given.no_new_privs) if given.no_new_privs is not None else ""),
@@ -124,6 +124,14 @@ def _process(given: Environment) -> Pairs:
         ("cgroup", given.cgroup),
         ("security label", given.security_label),
     ]
+
+
+def _who(name: str, inside: int | None, ids: tuple[int, ...]) -> str:
+    """A name and its numbers; in a user namespace of its own, what it is there and what it is here."""
+    if inside is None:
+        return f"{name} ({_ids(ids)})" if name and ids and name != _ids(ids) else name or _ids(ids)
+    there = f"{name} ({inside})" if name and name != str(inside) else str(inside)
+    return f"{there} in its user namespace, {_ids(ids)} here"
 
 
 def _ids(ids: tuple[int, ...]) -> str:
