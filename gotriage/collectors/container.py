@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.collectors import Unavailable
 from gotriage.errors import NoSuchTarget
-from gotriage.host import clock, containerd, engine_api, engine_parse, engines, kubernetes
+from gotriage.host import clock, containerd, engine_api, engine_parse, engines, kubernetes, users
 from gotriage.host.engine_api import Daemons
 from gotriage.host.pidns import PidView
 from gotriage.records.base import Why
@@ -66,7 +66,7 @@ class ContainerCollector:
                 source="container.engine",
                 reason=problem,
                 lost=lost,
-                remedy=ROOT if denied else _remedy(known.engine),
+                remedy=ROOT if denied else _remedy(known.engine, self._target.user_uid),
                 permission=denied,
             )
         if state is not None:
@@ -106,7 +106,8 @@ class ContainerCollector:
             state, problem = self._once(known, endpoint)
             if state is not None and state.source == "api":
                 return state, ""
-        problem = problem or next(iter(engine_api.refused(self._host, known.engine)), "")
+        if self._target.user_uid is None:  # a user's own container is none of the system's engine
+            problem = problem or next(iter(engine_api.refused(self._host, known.engine)), "")
         state, gone = self._once(known, None)
         if state is None:
             return None, problem or gone
@@ -121,11 +122,17 @@ class ContainerCollector:
             return None, str(error)
 
     def _endpoints(self, engine: str) -> list[Endpoint]:
-        return [endpoint for endpoint in engine_api.endpoints(self._host) if engine in ("", endpoint.engine)]
+        """Of the engine; of the user who runs the container, where one does."""
+        owner, found = self._target.user_uid, engine_api.endpoints(self._host)
+        if owner is not None:
+            found = [endpoint for endpoint in found if f"/run/user/{owner}/" in str(endpoint.path)]
+        return [endpoint for endpoint in found if engine in ("", endpoint.engine)]
 
     def _ours(self, state: ContainerState) -> ContainerState:
         """Its PID as we count, and only while the process is in the container's cgroup."""
         main = self._target.main
+        if main is not None and not state.id_map:
+            state = engine_parse.changed(state, id_map=users.first_extent(self._host, main.pid))
         if main is not None and state.source != "api":
             return engine_parse.changed(state, pid=main.pid, status="running")
         pid, _ = engines.main_pid(self._host, state, self._view, self._target.pids)
@@ -135,5 +142,7 @@ class ContainerCollector:
         return engine_parse.changed(state, pid=pid)
 
 
-def _remedy(engine: str) -> str:
+def _remedy(engine: str, user: int | None) -> str:
+    if user is not None:
+        return f"as uid {user}: systemctl --user start {engine}.socket" if engine in ("docker", "podman") else ""
     return {"docker": "systemctl status docker", "podman": "systemctl start podman.socket"}.get(engine, "")

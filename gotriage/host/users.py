@@ -65,6 +65,17 @@ def mapped(text: str, number: int) -> int | None:
     return None
 
 
+def first_extent(host: Host, pid: int) -> str:
+    """The first line of the process's uid_map as "inside:outside:count"; "" when its user namespace is ours."""
+    try:
+        if host.proc.link(pid, "ns", "user") == host.proc.link("self", "ns", "user"):
+            return ""
+        lines = host.proc.text(pid, "uid_map").splitlines()
+    except (GotriageError, OSError):
+        return ""
+    return clean(":".join(lines[0].split()), 64) if lines else ""
+
+
 class Seen:
     """Names of users as a process sees them: of its own /etc/passwd where its mounts are not the host's."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -65,6 +66,10 @@ def _pinned(target: Target, follower: ContainerFollower, seen: Survey) -> None:
         told = {"files": "its state files", "cgroup": "its cgroup alone"}.get(follower.state.source, "the cgroup")
         target.pending.append(event("note", f"{'; '.join(unheard)}: the container is known from {told}"))
     target.pids = follower.members(target)
+    if target.user_uid is not None and target.user_uid == os.geteuid() and follower.state.engine == "podman":
+        name = target.container.name if target.container else target.name
+        text = f"podman unshare gotriage --container {name}: sees memory, files and network of your own containers"
+        target.pending.append(event("note", text))
 
 
 def chosen(reference: str, seen: Survey) -> ContainerState:

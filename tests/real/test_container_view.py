@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from gotriage.collectors.environment import EnvironmentCollector
 from gotriage.collectors.limits import LimitCollector
 from gotriage.records.limits import LimitTable
 
+from tests.lab.engines import LIMITS
 from tests.lab.process import wait_until
 from tests.lab.toolchain import build
 from tests.real.look import look
@@ -92,6 +94,61 @@ def limits_of(target):
 
 def threads_of(pid):
     return len(os.listdir(f"/proc/{pid}/task"))
+
+
+# -- rootless podman
+
+USER = "test-ann"
+UID = 4444
+HOME = f"/home/{USER}"
+
+
+@pytest.fixture
+def as_user(sdlab):
+    """A user with a manager of its own and ids for its containers; runs commands as that user, in the lab."""
+    sdlab.run("useradd", "-M", "-d", HOME, "-u", str(UID), USER)
+    for file in ("subuid", "subgid"):
+        sdlab.run("sh", "-c", f"echo {USER}:300000:65536 >>/etc/{file}")
+    sdlab.run("mkdir", "-p", HOME)
+    sdlab.run("mount", "-t", "tmpfs", "tmpfs", HOME)
+    sdlab.run("loginctl", "enable-linger", USER)
+    wait_until(lambda: (sdlab.root / f"run/user/{UID}/bus").exists())
+    sdlab.install(build("healthy"), f"{HOME}/healthy")
+    sdlab.write(f"{HOME}/Dockerfile", 'FROM scratch\nCOPY healthy /healthy\nENTRYPOINT ["/healthy"]\n')
+    sdlab.run("chown", "-R", USER, HOME)
+    runtime = f"/run/user/{UID}"
+    words = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--init-groups", "env", "-i", f"HOME={HOME}")
+    words += (f"XDG_RUNTIME_DIR={runtime}", f"DBUS_SESSION_BUS_ADDRESS=unix:path={runtime}/bus", "PATH=/usr/bin:/bin")
+
+    def run(*command, check=True):
+        return sdlab.run(*words, *command, check=check, timeout=90)
+
+    yield run
+    run(*PODMAN, "rm", "-f", "-a", check=False)
+    sdlab.run("loginctl", "disable-linger", USER)
+    sdlab.systemctl("stop", f"user@{UID}.service")
+    sdlab.run("umount", "-l", HOME, check=False)
+    sdlab.run("userdel", USER, check=False)
+
+
+PODMAN = ("/usr/bin/podman", "--storage-driver=vfs")
+
+
+def test_a_container_of_a_user(sdlab, as_user):
+    """Its files lie in a home; its owner sees all of it from inside the user namespace, without root."""
+    as_user(*PODMAN, "build", "-q", "--isolation=chroot", "-t", "healthy", HOME)
+    options = ("--runtime=runc", "--pids-limit=-1", "--network=none", *LIMITS, "--user=1000")
+    full = as_user(*PODMAN, "run", "-d", "--name=test-own", *options, "healthy").stdout.split()[-1]
+    state = state_of(sdlab, "container", "test-own")
+    assert (state["id"], state["engine"], state["source"]) == (full, "podman", "files")
+    assert state["found"]["comm"] == "healthy"
+    assert f"/user@{UID}.service/" in state["found"]["cgroup"]
+    assert state["id_map"] == f"0:{UID}:1"
+    assert [row for row in state["found"]["container records"] if row["kind"] == "gap"] == []
+    look_at = (sys.executable, "-m", "gotriage", "show", "goroutines", "--container", "test-own", "--for", "3s")
+    assert "CAP_SYS_PTRACE" in as_user(*look_at, check=False).stderr
+    seen = as_user(*PODMAN, "unshare", *look_at)
+    assert "main.load" in seen.stdout
 
 
 # -- containerd
