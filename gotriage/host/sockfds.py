@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import numpy as np
+
 from gotriage.errors import GotriageError, NotPermitted
-from gotriage.host import clock
+from gotriage.host import clock, fditer, fds
 from gotriage.host.fdread import read_links
 from gotriage.host.proc import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from gotriage.host import Host
 
@@ -32,26 +36,61 @@ class Holder(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The sockets of some processes by inode, the first holder each; `denied` could not be looked at."""
+    """The sockets of some processes in ascending order of their inodes, the first holder of each; `denied` could not be
+    looked at."""
 
-    sockets: dict[int, Holder]
-    denied: tuple[int, ...]
+    inodes: NDArray[np.int64]
+    pids: NDArray[np.int64]
+    fds: NDArray[np.int64]
+    denied: tuple[int, ...] = ()
+
+    def places(self, inodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each of these inodes is; all of them must be known."""
+        return np.searchsorted(self.inodes, inodes)
+
+    def holder(self, inode: int) -> Holder | None:
+        """Who holds it, None when it is not known."""
+        at = int(np.searchsorted(self.inodes, inode))
+        if at >= len(self.inodes) or self.inodes[at] != inode:
+            return None
+        return Holder(int(self.pids[at]), int(self.fds[at]))
 
 
 def of(host: Host, pids: Sequence[int], limit: int) -> Held:
     """The sockets of these processes, out of `limit` descriptors at most."""
-    found: dict[int, Holder] = {}
+    columns = [np.zeros((3, 0), np.int64)]
     denied = []
     for pid in pids:
         try:
-            limit -= _of_process(host, pid, limit, found)
+            inodes, numbers = _many(host, pid) or _few(host, pid, limit)
         except NotPermitted:
             denied.append(pid)
+            continue
         except (GotriageError, OSError):
             continue
+        inodes, numbers = inodes[:limit], numbers[:limit]
+        columns.append(np.stack([inodes, np.full(len(inodes), pid, np.int64), numbers]))
+        limit -= len(inodes)
         if limit <= 0:
             break
-    return Held(found, tuple(denied))
+    table = np.concatenate(columns, axis=1)
+    known, first = np.unique(table[0], return_index=True)
+    return Held(known, table[1][first], table[2][first], tuple(denied))
+
+
+def _many(host: Host, pid: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """A process with very many descriptors, read by the kernel's iterator; None where that does not work or pay."""
+    if fds.count(host, pid) < fds.ITERATE_FROM:
+        return None
+    data = fditer.raw(host, pid)
+    return fditer.socket_inodes(data) if data else None
+
+
+def _few(host: Host, pid: int, limit: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    found: dict[int, Holder] = {}
+    _of_process(host, pid, limit, found)
+    numbers = np.fromiter((holder.fd for holder in found.values()), np.int64, len(found))
+    return np.fromiter(found, np.int64, len(found)), numbers
 
 
 def _of_process(host: Host, pid: int, limit: int, found: dict[int, Holder]) -> int:

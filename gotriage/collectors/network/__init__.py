@@ -116,9 +116,8 @@ class NetworkCollector:
     def _seen(self, inside: Inside, held: sockfds.Held) -> Seen:
         dump = netdump.parse(inside.sockets)
         now = clock.monotonic()
-        inodes = np.fromiter(held.sockets, np.int64, len(held.sockets))
-        own = np.isin(dump.inode, inodes) & (dump.inode > 0)
-        rest = held.sockets.keys() - set(dump.inode[own].tolist())
+        own = np.isin(dump.inode, held.inodes) & (dump.inode > 0)
+        rest = set(np.setdiff1d(held.inodes, dump.inode[own]).tolist())
         ports = netns.ports(inside.sysctls)
         mark = marks(dump, own, ports[:2] if ports else None)
         listens = set(dump.inode[(dump.state == netdump.LISTEN) & ~own][:1000].tolist()) - {0}
@@ -128,7 +127,7 @@ class NetworkCollector:
             Groups(dump, mark),
             self._memory.moved(dump, now),
             self._memory.waited(dump, own, now),
-            held.sockets,
+            held,
             self._others.holders(listens, self._target.pids),
             netns.other_sockets(inside, rest) if rest else {},
             self._names(),

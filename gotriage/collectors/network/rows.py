@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gotriage.collectors.network.groups import Group, Groups, Marks, Moved
     from gotriage.host.netdump import Dump
     from gotriage.host.sockdiag import Table
-    from gotriage.host.sockfds import Holder
+    from gotriage.host.sockfds import Held, Holder
 
 MOST: Final = {"listen": 200, "peer": 200, "socket": 200}
 """Rows of each sort; the rest is counted. A recording holds them every few seconds."""
@@ -40,8 +40,8 @@ class Seen:
     groups: Groups
     moved: Moved | None
     waited: NDArray[np.float64]
-    holders: dict[int, Holder]
-    """By inode, the target's own."""
+    held: Held
+    """The target's own."""
     others: dict[int, Holder]
     """By inode, of what else listens."""
     table: Table
@@ -104,14 +104,16 @@ class Seen:
             )
 
     def _holder(self, inode: int) -> Holder | None:
-        return self.holders.get(inode) or self.others.get(inode)
+        return self.held.holder(inode) or self.others.get(inode)
 
     def _other(self, what: str) -> Iterator[NetRow]:
         """The target's sockets of other families, those that listen or the others."""
         for inode, (protocol, state, local, peer, recv, send) in self.table.items():
             if (state == "LISTEN") != (what == "listen"):
                 continue
-            holder = self.holders[inode]
+            holder = self.held.holder(inode)
+            if holder is None:
+                continue
             yield NetRow(
                 what="listen" if what == "listen" else "socket",
                 protocol=protocol,
@@ -146,8 +148,8 @@ class Seen:
         waiting = int(np.count_nonzero(dump.state[members] == TIME_WAIT))
         if waiting:
             by_state["TIME_WAIT"] = waiting
-        holders = Tally(self.holders[int(inode)].pid for inode in dump.inode[mine])
-        pid = holders.most_common(1)[0][0]
+        pids, often = np.unique(self.held.pids[self.held.places(dump.inode[mine])], return_counts=True)
+        pid = int(pids[np.argmax(often)])
         waited = float(self.waited[mine].max())
         return NetRow(
             what="in" if group.inbound else "out",
@@ -199,7 +201,7 @@ class Seen:
     def _socket(self, at: int) -> NetRow:
         dump = self.dump
         local, peer = self._ends(at)
-        holder = self.holders[int(dump.inode[at])]
+        holder = self.held.holder(int(dump.inode[at]))
         told = bool(dump.known[at])
         waited = float(self.waited[at])
         drops = int(dump.drops[at])
@@ -219,9 +221,9 @@ class Seen:
             stuck=int(groups.stuck(self.waited[at : at + 1])[0]),
             unanswered=int(groups.unanswered(dump)[at]) if dump.resent[at] else 0,
             waited=round(waited, 1) if waited else None,
-            pid=holder.pid,
-            fd=holder.fd,
-            process=self.name_of(holder.pid),
+            pid=holder.pid if holder else None,
+            fd=holder.fd if holder else None,
+            process=self.name_of(holder.pid) if holder else "",
         )
 
 
