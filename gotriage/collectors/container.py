@@ -87,7 +87,7 @@ class ContainerCollector:
         """With the pod that it is in, from whatever tells of it, and how often the kubelet started it."""
         main = self._target.main
         pod = kubernetes.merged(state.pod, kubernetes.by_cgroup(self._target.cgroup or ""))
-        if pod is not None and not pod.name and main is not None:
+        if main is not None and state.source != "api" and (pod is None or not pod.name):
             pod = kubernetes.merged(pod, kubernetes.inside(self._host, main.pid))
         if pod is None:
             return state

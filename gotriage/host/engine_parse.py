@@ -122,6 +122,10 @@ def task(namespace: str, name: str, spec: Mapping[str, Any], pid: int | None) ->
     return _from_spec(engine, clean(name, 128), shown, image, notes, spec, pid)
 
 
+_ENDS: Final = ("Completed", "Error", "OOMKilled")
+"""Reasons that say no more than the exit code does (containerd's pkg/cri/sbserver/helpers.go)."""
+
+
 def cri_status(found: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ContainerState from the file `status` of containerd's CRI plugin (store/container/status.go, v1)."""
     begun, ended = _nanoseconds(found.get("StartedAt")), _nanoseconds(found.get("FinishedAt"))
@@ -132,7 +136,7 @@ def cri_status(found: Mapping[str, Any]) -> dict[str, Any]:
         "status": "exited" if failed else "running" if begun else "created" if created else "",
         "exit_code": _int(found.get("ExitCode")) if failed else None,
         "oom_killed": reason == "OOMKilled" if failed else None,
-        "error": ": ".join(word for word in (reason, message) if word and word != "Completed"),
+        "error": ": ".join(word for word in (reason, message) if word and word not in _ENDS),
         "created_at": created,
         "started_at": begun,
         "finished_at": ended,

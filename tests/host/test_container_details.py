@@ -251,7 +251,10 @@ def test_the_status_file_of_the_cri_plugin(host):
     assert found[ID].pod == Pod("shop", "orders-7d9", "api", told_by="log files")
     assert found[ID].labels[kubernetes.POD] == "orders-7d9"
     assert (found[OTHER].status, found[OTHER].exit_code, found[OTHER].oom_killed) == ("exited", 137, True)
-    assert found[OTHER].error == "OOMKilled"
+    assert found[OTHER].error == ""
+    assert engine_parse.cri_status({"Reason": "StartError", "Message": "no /svc", "FinishedAt": 5})["error"] == (
+        "StartError: no /svc"
+    )
 
 
 # -- users' own engines

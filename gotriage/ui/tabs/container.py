@@ -54,6 +54,10 @@ class ContainerTab(PageTab):
             return list(_in_none())
         return nothing_page(self.front, self.view, width)
 
+    def keys(self) -> Sequence[Hint]:
+        """Nothing can be opened or copied where there is no container."""
+        return self.hints if self.front.session.latest(ContainerState) is not None else ()
+
     def command(self) -> str:
         """What shows the same in a shell."""
         engine = self.front.target.engine if self.front.target is not None else None
