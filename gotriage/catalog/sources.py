@@ -16,6 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
+from gotriage.records.paths import FileSystems, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -113,6 +114,21 @@ SOURCES: tuple[Source, ...] = (
         every=20.0,
         deadline=10.0,
         about="modes and ACLs in the target's root",
+    ),
+    Source(
+        "paths",
+        (_C + "paths.collector:PathCollector",),
+        (Paths, FileSystems),
+        every=10.0,
+        deadline=15.0,
+        about="modes, ACLs, mounts and file systems in the target's root",
+    ),
+    Source(
+        "sleepers",
+        (_C + "paths.sleepers:SleeperCollector",),
+        (Sleepers,),
+        every=5.0,
+        about="/proc/PID/task: state, switches, wchan, stack",
     ),
     Source(
         "minimal",

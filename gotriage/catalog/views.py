@@ -16,6 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
+from gotriage.records.paths import FileSystems, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -182,6 +183,29 @@ VIEWS: tuple[View, ...] = (
         command="lsns -p {pid}; grep -E 'Cap|Seccomp|NoNewPrivs' /proc/{pid}/status",
         facts=True,
         short="Ns",
+    ),
+    View(
+        "paths",
+        "Paths",
+        "A",
+        "paths that it uses: may this user do with each what it is for; mounts, space, inodes, deleted files, stalls",
+        (Paths, FileSystems, Sleepers),
+        ("paths", "sleepers"),
+        table=Paths,
+        columns=(
+            Column("state", "STATE", "text", 9),
+            Column("path", "PATH"),
+            Column("needs", "FOR", "text", 3),
+            Column("owner", "OWNER", "text", 13),
+            Column("mode", "MODE", "text", 11),
+            Column("source", "FROM", "text", 17, wide=True),
+            Column("system", "ON", "text", 8, wide=True),
+            Column("mount", "MOUNTED AT", "text", 20, wide=True),
+            Column("held_bytes", "HELD", "bytes", 6, wide=True),
+            Column("reason", "WHY", "text", 0, wide=True),
+        ),
+        command="namei -l /proc/{pid}/cwd/; findmnt -N {pid}; nsenter -t {pid} -m -- df -hi; lsof -p {pid} +L1",
+        facts=True,
     ),
     View(
         "minimal",

@@ -24,6 +24,7 @@ OWN_TEXT = {
     "syscalls": "gotriage.render.syscalls:lines",
     "strace": "gotriage.render.straced:lines",
     "namespaces": "gotriage.render.namespaces:lines",
+    "paths": "gotriage.render.paths:lines",
     "http": "gotriage.render.http:lines",
     "dns": "gotriage.render.dns:lines",
     "network": "gotriage.render.network:lines",

@@ -16,6 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
+from gotriage.records.paths import FileSystems, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -73,6 +74,9 @@ AnyRecord = (
     | DnsChecks
     | Network
     | Minimal
+    | Paths
+    | FileSystems
+    | Sleepers
     | Firewall
     | Security
 )

@@ -36,6 +36,11 @@ def _of_disk(_cause: Finding, effect: Finding) -> bool:
     return any(text in _whole(effect) for text in ("no space left on device", "disk quota exceeded"))
 
 
+def _of_point(cause: Finding, effect: Finding) -> bool:
+    """The consequence is about the mount point, or about a path below it."""
+    return effect.subject == cause.subject or effect.subject.startswith(cause.subject.rstrip("/") + "/")
+
+
 def _of_peer(cause: Finding, effect: Finding) -> bool:
     """The peer is named."""
     return bool(cause.subject) and cause.subject.lower() in _whole(effect)
@@ -82,6 +87,12 @@ LINKS: Final[tuple[Link, ...]] = (
     ("port-exhaustion", ("error-responses",), _of_peer),
     ("fd-exhaustion", ("syscall-errors",), lambda _, effect: effect.subject == "EMFILE"),
     ("disk-full", ("panic", *_DOWN, "error-responses"), _of_disk),
+    ("inodes-exhausted", ("disk-full",), _of_point),
+    ("inodes-exhausted", ("panic", *_DOWN, "error-responses"), _of_disk),
+    ("read-only-filesystem", ("panic", *_DOWN, "error-responses"), lambda _, effect: "read-only file" in _whole(effect)),
+    ("zoneinfo-missing", ("panic", *_DOWN), lambda _, effect: "unknown time zone" in _whole(effect)),
+    ("entropy-or-device-missing", ("panic", *_DOWN, "permission-denied"), _of_peer),
+    ("uninterruptible-sleep", ("thread-explosion",), _always),
     ("connection-refused", (*_DOWN, "error-responses"), _of_peer),
     ("peer-timeout", ("slow-requests", "error-responses"), _of_peer),
     ("dns-slow", ("slow-requests", "peer-timeout"), _of_names),

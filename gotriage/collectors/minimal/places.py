@@ -38,6 +38,8 @@ DEVICES: Final = (
     Device("/dev/random", 1, 8, "r", "Go asks getrandom(2); C libraries and tools may read it", False),
     Device("/dev/urandom", 1, 9, "r", "Go asks getrandom(2) and reads it only before Linux 3.17", False),
 )
+TERMINALS: Final = ("/dev/pts/ptmx", "/dev/ptmx")
+SHELL: Final = "/bin/sh"
 MAKE: Final = "run containers with the engine's own /dev; in a chroot: mknod -m 666"
 
 KERNEL_FILES: Final = (
@@ -93,7 +95,7 @@ def devices(root: InRoot, rights: Rights, points: Sequence[Mount]) -> Iterator[C
             )
         yield row
     yield _folder(root, rights, "devices", "/dev/shm", "/dev/shm", "POSIX shared memory (shm_open) fails")
-    if root.exists("/dev/pts/ptmx") or root.exists("/dev/ptmx"):
+    if any(root.exists(path) for path in TERMINALS):
         yield Condition(group="devices", name="/dev/pts", value="there")
     else:
         yield Condition(
@@ -135,7 +137,7 @@ def folders(root: InRoot, rights: Rights, env: dict[str, str]) -> Iterator[Condi
 def _search_path(root: InRoot, env: dict[str, str]) -> Condition:
     words = [word for word in env.get("PATH", "").split(":") if word][:100]
     there = [word for word in words if word.startswith("/") and root.exists(word)]
-    shell = root.exists("/bin/sh")
+    shell = root.exists(SHELL)
     if not words:
         return Condition(
             group="folders", name="PATH", state="note", value="not set", detail="exec.Command needs absolute paths"

@@ -44,6 +44,7 @@ OWN_TABS = {
     "http": "gotriage.ui.tabs.http:HttpTab",
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
+    "paths": "gotriage.ui.tabs.paths:PathsTab",
     "dns": "gotriage.ui.tabs.dns:DnsTab",
     "network": "gotriage.ui.tabs.network:NetworkTab",
     "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
