@@ -27,6 +27,7 @@ from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import GoServices
+from gotriage.records.tls import Tls, TlsChecks
 
 _C = "gotriage.collectors."
 _ALSO_CORE = ("pid", "unit", "container", "core")
@@ -337,6 +338,26 @@ SOURCES: tuple[Source, ...] = (
         deadline=30.0,
         idle=True,
         about="/proc/PID/attr and status; audit records of the kernel log, audit.log and the journal",
+    ),
+    Source(
+        "tls",
+        (_C + "tls.settings:TlsCollector",),
+        (Tls,),
+        every=30.0,
+        deadline=20.0,
+        about="the files of crypto/x509 in the target's root, and certificates that it was given",
+    ),
+    Source(
+        "tls_checks",
+        (_C + "tls.checks:TlsTracer",),
+        (TlsChecks,),
+        deadline=60.0,
+        price="light",
+        asked=True,
+        lasts=60.0,
+        longest=60.0,
+        sends=True,
+        about="TLS handshakes with the target's own listeners or with peers, from its network namespace",
     ),
 )
 

@@ -27,6 +27,7 @@ from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import TargetState
+from gotriage.records.tls import Tls, TlsChecks
 from gotriage.render.columns import Column
 
 VIEWS: tuple[View, ...] = (
@@ -430,6 +431,16 @@ VIEWS: tuple[View, ...] = (
         (Dns, DnsChecks),
         ("dns", "dns_checks"),
         command="cat /proc/{pid}/root/etc/resolv.conf; nsenter -t {pid} -n dig +tries=1 NAME",
+    ),
+    View(
+        "tls",
+        "TLS",
+        "T",
+        "the CA bundle as Go would load it; certificates that it was given; those it serves and meets, on request",
+        (Tls, TlsChecks),
+        ("tls", "tls_checks"),
+        command="openssl crl2pkcs7 -nocrl -certfile /proc/{pid}/root/etc/ssl/certs/ca-certificates.crt"
+        " | openssl pkcs7 -print_certs -noout",
     ),
 )
 

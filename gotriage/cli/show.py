@@ -27,6 +27,7 @@ OWN_TEXT = {
     "paths": "gotriage.render.paths:lines",
     "http": "gotriage.render.http:lines",
     "dns": "gotriage.render.dns:lines",
+    "tls": "gotriage.render.tls:lines",
     "network": "gotriage.render.network:lines",
 }
 """Views whose facts read better otherwise than field by field; they follow the table, where there is one."""

@@ -28,6 +28,7 @@ from gotriage.records.straced import Straced
 from gotriage.records.stream import End, Gap, Header, Heartbeat, Reply
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import Event, GoServices, TargetState
+from gotriage.records.tls import Tls, TlsChecks
 from gotriage.records.tracing import Traces
 
 AnyRecord = (
@@ -72,6 +73,8 @@ AnyRecord = (
     | Http
     | Dns
     | DnsChecks
+    | Tls
+    | TlsChecks
     | Network
     | Minimal
     | Paths

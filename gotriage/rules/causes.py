@@ -98,6 +98,8 @@ LINKS: Final[tuple[Link, ...]] = (
     ("dns-slow", ("slow-requests", "peer-timeout"), _of_names),
     ("dns-failure", ("dns-slow",), _always),
     ("dns-failure", (*_DOWN, "error-responses", "slow-requests", "peer-timeout"), _of_names),
+    ("ca-bundle-missing", ("certificate-untrusted",), lambda _, effect: effect.subject != "clients"),
+    ("certificate-expired", ("certificate-untrusted",), lambda _, effect: effect.subject == "clients"),
     ("cpu-throttled", ("slow-requests",), _always),
     ("missing-library", (*_DOWN, "symbol-version-missing"), _of_library),
     ("symbol-version-missing", _DOWN, _of_library),

@@ -37,6 +37,7 @@ from gotriage.rules import (
     starts,
     threads,
     tracing,
+    trust,
 )
 from gotriage.rules.causes import fold
 from gotriage.rules.evidence import Evidence
@@ -70,6 +71,9 @@ RULES: Final[tuple[Rule, ...]] = (
     requests.errors,
     health.unhealthy,
     lookups.failures,
+    trust.bundle,
+    trust.expired,
+    trust.untrusted,
     peers.refused,
     peers.silent,
     peers.names,
@@ -136,6 +140,7 @@ _MODULES = (
     starts,
     threads,
     tracing,
+    trust,
 )
 THRESHOLDS: Final[dict[str, dict[str, float]]] = {
     rule: dict(values) for module in _MODULES for rule, values in sorted(module.DEFAULTS.items())

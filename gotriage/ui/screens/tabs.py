@@ -46,6 +46,7 @@ OWN_TABS = {
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
     "paths": "gotriage.ui.tabs.paths:PathsTab",
     "dns": "gotriage.ui.tabs.dns:DnsTab",
+    "tls": "gotriage.ui.tabs.tls:TlsTab",
     "network": "gotriage.ui.tabs.network:NetworkTab",
     "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
     "container": "gotriage.ui.tabs.container:ContainerTab",
