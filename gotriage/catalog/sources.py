@@ -21,6 +21,7 @@ from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.reach import Reach
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
@@ -329,6 +330,18 @@ SOURCES: tuple[Source, ...] = (
         longest=60.0,
         sends=True,
         about="questions to the target's name servers, sent from its network namespace",
+    ),
+    Source(
+        "reach",
+        (_C + "reach.tracer:ReachTracer",),
+        (Reach,),
+        deadline=30.0,
+        price="light",
+        asked=True,
+        lasts=30.0,
+        longest=60.0,
+        sends=True,
+        about="sockets, routes, packet filters and audit records, then one TCP connection",
     ),
     Source(
         "security",

@@ -21,6 +21,7 @@ from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.reach import Reach
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
@@ -389,6 +390,17 @@ VIEWS: tuple[View, ...] = (
         command="nsenter -t {pid} -n nft -a list ruleset; nsenter -t {pid} -n iptables-save -c",
         facts=True,
         short="Firew.",
+    ),
+    View(
+        "reach",
+        "Reachability",
+        "R",
+        "the walk to a port of the target, or from it to a peer, step by step, up to what stands in the way; on request",
+        (Reach,),
+        ("reach",),
+        price="light",
+        command="ss -ltnp; ip route get ADDRESS; nft list ruleset; nc -vz ADDRESS PORT",
+        short="Reach",
     ),
     View(
         "security",

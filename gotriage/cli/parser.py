@@ -123,6 +123,11 @@ def _command(commands: _Commands[Parser], name: str, about: str, *, target: bool
 
 def _add_reading_commands(commands: _Commands[Parser]) -> None:
     check = _command(commands, "check", "findings, ranked; the headless form of the first screen")
+    walk = check.add_mutually_exclusive_group()
+    walk.add_argument(
+        "--reach", metavar="[HOST:]PORT", help="walk to this port of the target, up to what stands in the way"
+    )
+    walk.add_argument("--reach-from-target", metavar="HOST:PORT", help="the same from the target to a peer")
     show = _command(commands, "show", "one view's records")
     show.add_argument("view", nargs="?", metavar="VIEW", help="a view of `gotriage show --list`")
     show.add_argument("--list", action="store_true", help="list the views")

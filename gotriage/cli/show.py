@@ -29,6 +29,7 @@ OWN_TEXT = {
     "dns": "gotriage.render.dns:lines",
     "tls": "gotriage.render.tls:lines",
     "network": "gotriage.render.network:lines",
+    "reach": "gotriage.render.reach:lines",
 }
 """Views whose facts read better otherwise than field by field; they follow the table, where there is one."""
 

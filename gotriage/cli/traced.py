@@ -51,11 +51,11 @@ class Wanted:
         return cls(row, dict(arguments.option), seconds, arguments.yes)
 
 
-def look(link: Link, wanted: Wanted) -> Session:
+def look(link: Link, wanted: Wanted, session: Session | None = None) -> Session:
     """The session after the trace. Raises UsageError, MissingFacility, NotPermitted when it was not started."""
     from gotriage.cli.main import complain
 
-    session = Session()
+    session = session or Session()
     name = wanted.source.name
     options = dict(wanted.options)
     if "script" in options:

@@ -21,6 +21,7 @@ from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.reach import Reach
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
 from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
@@ -82,6 +83,7 @@ AnyRecord = (
     | Sleepers
     | Firewall
     | Security
+    | Reach
 )
 """Every record type that may stand in a stream; the codec decodes exactly these and keeps what it does not know."""
 

@@ -51,6 +51,7 @@ OWN_TABS = {
     "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
     "container": "gotriage.ui.tabs.container:ContainerTab",
     "security": "gotriage.ui.tabs.security:SecurityTab",
+    "reach": "gotriage.ui.tabs.reach:ReachTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 
