@@ -30,6 +30,7 @@ OWN_TEXT = {
     "tls": "gotriage.render.tls:lines",
     "network": "gotriage.render.network:lines",
     "reach": "gotriage.render.reach:lines",
+    "container": "gotriage.render.container:lines",
 }
 """Views whose facts read better otherwise than field by field; they follow the table, where there is one."""
 

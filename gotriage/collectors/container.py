@@ -91,10 +91,10 @@ class ContainerCollector:
             pod = kubernetes.merged(pod, kubernetes.inside(self._host, main.pid))
         if pod is None:
             return state
-        count = state.restart_count
-        if count is None or state.engine == "docker":  # the kubelet never lets docker restart one
-            count = kubernetes.restarts(self._host, pod) or count
-        return engine_parse.changed(state, pod=pod, restart_count=count)
+        path, count = kubernetes.log_file(self._host, pod) or ("", None)
+        if count is None or (state.restart_count is not None and state.engine != "docker"):
+            count = state.restart_count  # but the kubelet lets docker restart none
+        return engine_parse.changed(state, pod=pod, restart_count=count, log_path=state.log_path or path)
 
     def _look(self, known: ContainerState) -> tuple[ContainerState | None, str]:
         """The state from the best source, and why it was not the engine."""

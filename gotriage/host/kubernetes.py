@@ -78,8 +78,11 @@ def log_links(host: Host) -> dict[str, Pod]:
     return dict(found for name in names if (found := by_link(name)) is not None)
 
 
-def restarts(host: Host, pod: Pod) -> int | None:
-    """How often the kubelet started the container anew, by the names of its log files; None when they do not tell."""
+def log_file(host: Host, pod: Pod) -> tuple[str, int] | None:
+    """The container's newest log file, and how often the kubelet started it anew: the file's number.
+
+    None when there is none, or nothing that we may look at.
+    """
     names = (pod.namespace, pod.name, pod.container)
     if not all(names) or any("/" in name or ".." in name for name in names):
         return None
@@ -90,7 +93,8 @@ def restarts(host: Host, pod: Pod) -> int | None:
             numbers = [_LOG.fullmatch(name) for name in root.names(f"{POD_LOGS}/{folder}/{pod.container}", 1000)]
     except OSError:
         return None
-    return max((int(match[1]) for match in numbers if match), default=None)
+    newest = max((int(match[1]) for match in numbers if match), default=None)
+    return (f"{POD_LOGS}/{folder}/{pod.container}/{newest}.log", newest) if newest is not None else None
 
 
 def inside(host: Host, pid: int) -> Pod | None:

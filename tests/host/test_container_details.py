@@ -175,9 +175,9 @@ def test_restarts_by_the_numbers_of_log_files(host):
     folder = f"var/log/pods/shop_orders-7d9_{UID}/api"
     write(host.view, {f"{folder}/0.log": "", f"{folder}/12.log": "", f"{folder}/9.log.20261125": "", f"{folder}/x": ""})
     pod = Pod("shop", "orders-7d9", "api")
-    assert kubernetes.restarts(host, pod) == 12
-    assert kubernetes.restarts(host, Pod("shop", "orders-7d9", "../../x")) is None
-    assert kubernetes.restarts(host, Pod("shop", "none", "api")) is None
+    assert kubernetes.log_file(host, pod) == (f"/{folder}/12.log", 12)
+    assert kubernetes.log_file(host, Pod("shop", "orders-7d9", "../../x")) is None
+    assert kubernetes.log_file(host, Pod("shop", "none", "api")) is None
 
 
 def test_inside_a_pod(host):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -51,6 +52,20 @@ def told(state):
     return [state.get(key) for key in keys] + [mounts]
 
 
+def findings(sdlab, name):
+    words = (sys.executable, "-m", "gotriage", "check", "--json", "--root-pid", str(sdlab.pid), "--container", name)
+    done = subprocess.run([*words, "--for", "2s"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 1, 2), done.stderr
+    return [json.loads(line)["id"] for line in done.stdout.splitlines()]
+
+
+def test_a_check_that_passes_is_no_finding(sdlab, docker):
+    check = 'HEALTHCHECK --interval=200ms CMD ["/svc", "-crash-after=1ms", "-exit-code=0"]'
+    docker.run("test-well", docker.image(build("svc"), check), "-tick=1s")
+    wait_until(lambda: state_of(sdlab, "container", "test-well").get("health") == "healthy")
+    assert "container-unhealthy" not in findings(sdlab, "test-well")
+
+
 def test_docker_tells_and_so_do_its_files_when_it_is_dead(sdlab, docker):
     docker.run("test-details", docker.image(build("svc")), "-tick=1s", "-secret=hunter2", options=RICH)
     wait_until(lambda: state_of(sdlab, "container", "test-details").get("health") == "unhealthy")
@@ -61,6 +76,7 @@ def test_docker_tells_and_so_do_its_files_when_it_is_dead(sdlab, docker):
     assert by_api["limits"]["nofile"] == "64:128"
     assert by_api["mounts"][0]["source"] == "/etc/ssl"
     assert "/bin/sh" in by_api["health_output"]
+    assert "container-unhealthy" in findings(sdlab, "test-details")
     sdlab.systemctl("kill", "-s", "KILL", "--kill-who=main", "docker.service")
     sdlab.systemctl("stop", "docker.service")
     try:

@@ -51,4 +51,4 @@ def test_outside_of_containers():
     session = Session()
     for record in made.beginning():
         session.feed(record)
-    assert "the target is in none" in shown(made.front(session, Verdict()), KEY, size=SMALL)
+    assert "the target is in no container" in shown(made.front(session, Verdict()), KEY, size=SMALL)
