@@ -21,6 +21,8 @@ Line = tuple[str, str, str]
 TROUBLED: Final = ("CLOSE_WAIT", "SYN_SENT", "LAST_ACK", "FIN_WAIT2")
 """States that only pile up when something is wrong."""
 NEAR, FULL = 0.8, 0.95
+TAKEN: Final = 0.01
+"""The least share of the ephemeral ports that one peer takes to be named."""
 WORDS: Final = {
     "TcpExtListenOverflows": "a connection was ready, but the accept queue was full",
     "TcpExtListenDrops": "connections turned away by something that listens",
@@ -65,8 +67,8 @@ WORDS: Final = {
 """Counters of nstat(8) in words; the others speak for themselves."""
 
 
-def name_of(row: NetRow) -> str:
-    """Both ends in one text."""
+def name_of(row: NetRow, *, short: bool = False) -> str:
+    """Both ends in one text; in short without the address of this side where there is a peer."""
     match row.what:
         case "listen":
             return row.local or row.protocol
@@ -76,7 +78,11 @@ def name_of(row: NetRow) -> str:
             return f"→ {row.peer}"
     if not row.local and not row.peer:
         return row.protocol
-    return f"{row.local or '(unnamed)'} → {row.peer}" if row.peer else row.local
+    if not row.peer:
+        return row.local
+    port = row.local.rpartition(":")[2]
+    local = f":{port}" if short and port.isdigit() else row.local
+    return f"{local or '(unnamed)'} → {row.peer}"
 
 
 def kind_of(row: NetRow) -> str:
@@ -144,8 +150,8 @@ def around(record: Network) -> Iterator[Line]:
         yield "not listed", left, "dim"
     yield "ports", _range(record), ""
     for use in record.port_use:
-        if use.used > 1:
-            share = port_share(record, use)
+        share = port_share(record, use)
+        if share is not None and share >= TAKEN:
             text = f"{units.counted(use.used, 'port')} ({units.share(share)}) from {use.local} to {use.peer}"
             holders = f"{units.count(use.own)} by the target, {units.count(use.time_wait)} TIME_WAIT"
             yield "", f"{text}; {holders}", _near(share)

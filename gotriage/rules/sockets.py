@@ -18,9 +18,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gotriage.records.findings import Fine, Severity
+from gotriage.records.goroutines import Goroutines
 from gotriage.records.network import STUCK, NetRow, Network
 from gotriage.records.units import clock, count, counted, per_minute, seconds, share
-from gotriage.rules import remedies
+from gotriage.rules import golook, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -202,6 +203,7 @@ def _left(evidence: Evidence, rows: Sequence[NetRow], number: int) -> Claim:
         told.append(f"{count(unread)} bytes wait in them unread (an end counts as one)")
     others = sum(row.states.get("ESTABLISHED", 0) for row in rows)
     told.append(f"{counted(others, 'connection')} with the same {'peers' if len(rows) > 1 else 'peer'} are in use")
+    told += _held_by(evidence, _READER if made else _SERVER)
     fix = (
         "close what was received: resp.Body.Close() on every path (also where the body is not read), conn.Close()"
         if made
@@ -216,6 +218,29 @@ def _left(evidence: Evidence, rows: Sequence[NetRow], number: int) -> Claim:
         view="network",
         subject=first.peer if len(rows) == 1 else evidence.name,
     )
+
+
+_READER: Final = "net/http.(*persistConn).readLoop"
+"""Where the goroutine of a client's connection waits until the body of the answer is read or closed."""
+_SERVER: Final = "net/http.(*conn).serve"
+"""What calls the handlers."""
+
+
+def _held_by(evidence: Evidence, function: str) -> Iterator[str]:
+    """Goroutines that hold such connections: those in net/http's function, and where the largest group is."""
+    table = evidence.current(Goroutines)
+    if table is None:
+        return
+    groups = [
+        group
+        for group in table.rows
+        if 0 <= group.stack < len(table.stacks)
+        and any(frame.function == function for frame in table.stacks[group.stack].frames)
+    ]
+    if groups:
+        number = sum(group.count for group in groups)
+        largest = max(groups, key=lambda group: group.count)
+        yield f"{counted(number, 'goroutine')} in {function}, {count(largest.count)} of them at {golook.where(largest)}"
 
 
 def _slope(evidence: Evidence, keys: Sequence[tuple[str, str, str]], now: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from gotriage.records.goroutines import Frame, GoroutineGroup, Goroutines, Stack
 from gotriage.records.network import Counter, NetRow, Network, PortUse
 
 
@@ -89,6 +90,14 @@ def test_connections_left_open_to_a_peer(running):
     assert "30 of them for 10s or longer, the oldest for at least 1m30s" in found.evidence
     assert "resp.Body.Close()" in found.fix
     assert found.subject == "10.4.0.17:8086"
+
+
+def test_goroutines_that_hold_them(running):
+    stack = Stack((Frame("net/http.(*persistConn).readLoop", "transport.go", 2000),))
+    group = GoroutineGroup(key="a", state="waiting", count=30, where="net/http.(*persistConn).readLoop", stack=0)
+    running.add(Goroutines, rows=(group,), stacks=(stack,))
+    told = seen(running, peer(40, 30)).finding("close-wait-leak").evidence
+    assert any(words.startswith("30 goroutines in net/http.(*persistConn).readLoop, 30 of them at") for words in told)
 
 
 def test_clients_that_are_gone(running):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gotriage.host.sockdiag import Table
     from gotriage.host.sockfds import Held, Holder
 
-MOST: Final = {"listen": 200, "peer": 200, "socket": 200}
+MOST: Final = {"listen": 200, "peer": 200, "socket": 500}
 """Rows of each sort; the rest is counted. A recording holds them every few seconds."""
 CLOSED: Final = 7
 """TCP_CLOSE, which an unconnected UDP socket has for a state."""
@@ -148,7 +148,7 @@ class Seen:
         waiting = int(np.count_nonzero(dump.state[members] == TIME_WAIT))
         if waiting:
             by_state["TIME_WAIT"] = waiting
-        pids, often = np.unique(self.held.pids[self.held.places(dump.inode[mine])], return_counts=True)
+        pids, often = np.unique(self.held.pids[self.held.places(dump.inode[mine].astype(np.int64))], return_counts=True)
         pid = int(pids[np.argmax(often)])
         waited = float(self.waited[mine].max())
         return NetRow(

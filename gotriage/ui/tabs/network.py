@@ -12,6 +12,7 @@ from gotriage.render.cells import cell
 from gotriage.ui.screens.page import PageScreen
 from gotriage.ui.spans import PageLine, labelled
 from gotriage.ui.table_tab import TableTab
+from gotriage.ui.widgets.table import WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -37,7 +38,7 @@ class NetworkTab(TableTab):
         ("o", "sort"),
     )
     spare: ClassVar[Sequence[str]] = ("send_queue", "retransmits")
-    least: ClassVar[int] = 26
+    least: ClassVar[int] = 34
 
     def rows(self, record: Record) -> Sequence[object]:
         """The peer stands in the name."""
@@ -67,7 +68,7 @@ class NetworkTab(TableTab):
             case "what":
                 return network.kind_of(row)
             case "local":
-                return network.name_of(row)
+                return network.name_of(row, short=self.table.line_width <= WIDE)
             case "recv_queue" | "send_queue":
                 return network.queue(row, column.field)
             case "states":
