@@ -104,7 +104,8 @@ def _given(known: Tls, width: int | None) -> Iterator[Line]:
 def _file(one: GivenCertificate, now: datetime, width: int | None) -> Iterator[Line]:
     changed = f", changed {units.timestamp(one.changed_at)[:16]}" if one.changed_at is not None else ""
     count = f"{one.count} certificates" if one.count != 1 else "1 certificate"
-    yield (("  ", ""), (one.path, "strong"), (f"  {one.source}, {count}{changed}", "dim"))
+    yield (("  ", ""), (one.path, "strong"))
+    yield from labelled("", f"{one.source}, {count}{changed}", width, "dim")
     yield from labelled("  cannot be read", one.reason, width, "critical")
     for number, certificate in enumerate(() if one.is_bundle else one.chain):
         yield from _certificate("  its first" if not number else "", certificate, now, width, names=number == 0)

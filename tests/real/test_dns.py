@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gotriage.collectors.dns.settings import DnsCollector
+from gotriage.host import Host
 
 from tests.lab import toolchain
 from tests.lab.process import Start, started
 from tests.real.checks import GOTRIAGE, check
+from tests.real.targets import target_of
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of their own take root")]
 SERVER = Path(__file__).parents[1] / "lab" / "nameserver.py"
@@ -80,6 +83,42 @@ def test_libc_is_asked_where_go_does_not_know_the_settings(tmp_path):
         assert show(it)["dns"]["resolver"] == "cgo"
     with inside(tmp_path, cgo=True, resolv_conf=conf, env={**os.environ, "GODEBUG": "netdns=go"}) as it:
         assert show(it)["dns"]["resolver"] == "go"
+
+
+CONF = "nameserver 127.83.1.1\n"
+CASES = {
+    "plain": (CONF, "hosts: files dns\n", {}),
+    "nothing of hosts": (CONF, "passwd: files\n", {}),
+    "dns first": (CONF, "hosts: dns files\n", {}),
+    "only files": (CONF, "hosts: files\n", {}),
+    "a module": (CONF, "hosts: files resolve dns\n", {}),
+    "multicast": (CONF, "hosts: files mdns4_minimal [NOTFOUND=return] dns myhostname\n", {}),
+    "criteria": (CONF, "hosts: files [SUCCESS=continue] dns\n", {}),
+    "usual criteria": (CONF, "hosts: files [SUCCESS=return NOTFOUND=continue] dns\n", {}),
+    "unknown option": (CONF + "options inet6\n", "hosts: files dns\n", {}),
+    "unknown line": (CONF + "sortlist 1.2.3.4\n", "hosts: files dns\n", {}),
+    "known options": (CONF + "options edns0 trust-ad ndots:3 rotate\n", "hosts: files dns\n", {}),
+    "variable": (CONF, "hosts: files dns\n", {"RES_OPTIONS": "ndots:3"}),
+    "empty variable": (CONF, "hosts: files dns\n", {"LOCALDOMAIN": ""}),
+    "go wanted": (CONF + "options inet6\n", "hosts: files resolve dns\n", {"GODEBUG": "netdns=go+2"}),
+    "cgo wanted": (CONF, "hosts: files dns\n", {"GODEBUG": "netdns=cgo+2"}),
+}
+RARER = ("nothing of hosts", "only files", "criteria", "usual criteria", "unknown line", "empty variable", "dns first")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARER else []) for case in CASES]
+)
+@pytest.mark.parametrize("cgo", [False, True], ids=["pure Go", "cgo"])
+def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo):
+    """By the program's own account: GODEBUG=netdns=2 has package net write the order of each look-up."""
+    conf, nsswitch, env = CASES[case]
+    env = {**os.environ, "GODEBUG": "netdns=2", **env}
+    with inside(tmp_path, "-lookup=x.test", cgo=cgo, env=env, resolv_conf=conf, nsswitch_conf=nsswitch) as it:
+        it.wait_for(lambda: "hostLookupOrder(x.test) = " in it.log)
+        said = it.log.partition("hostLookupOrder(x.test) = ")[2].split()[0]
+        (dns,) = DnsCollector(Host(), target_of(it.pid)).collect()
+    assert said == ("cgo" if dns.resolver == "cgo" else dns.order.replace(" ", ","))
 
 
 def test_servers_that_are_ill_each_in_its_way(tmp_path):

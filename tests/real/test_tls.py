@@ -83,7 +83,32 @@ def found(*words):
     return {one["id"]: one for one in check(*words)[0] if one["id"].startswith(("ca-", "certificate"))}
 
 
-def test_the_pool_is_the_one_that_go_loads(pki, tmp_path):
+@pytest.mark.parametrize("case", ["usual", "file", "directory", "file and directory", "broken file", "link"])
+def test_the_pool_is_the_one_that_go_loads(pki, tmp_path, case):
+    """As many authorities as the program counts itself, once it has written a line on them."""
+    for name in ("ca", "middle"):
+        (tmp_path / f"{name}.pem").write_bytes((pki / f"{name}.pem").read_bytes())
+    (tmp_path / "twice.pem").symlink_to("ca.pem")
+    (tmp_path / "elsewhere.pem").symlink_to(pki / "good.pem")
+    broken = tmp_path / "broken"
+    broken.write_bytes(
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + (pki / "ca.pem").read_bytes()
+    )
+    nowhere = {"SSL_CERT_DIR": "/nowhere"}
+    env = {
+        "usual": {},
+        "file": {"SSL_CERT_FILE": str(pki / "good-chain.pem"), **nowhere},
+        "directory": {"SSL_CERT_FILE": "/nowhere", "SSL_CERT_DIR": f"/nowhere:{tmp_path}"},
+        "file and directory": {"SSL_CERT_FILE": str(pki / "ca.pem"), "SSL_CERT_DIR": str(tmp_path)},
+        "broken file": {"SSL_CERT_FILE": str(broken), **nowhere},
+        "link": {"SSL_CERT_FILE": str(tmp_path / "twice.pem"), **nowhere},
+    }[case]
+    with outward("-roots", env=env) as it:
+        it.wait_for(lambda: "service up" in it.log)
+        assert f"authorities {show(it)['tls']['roots']}\n" in it.log
+
+
+def test_variables_that_lead_nowhere(pki, tmp_path):
     with outward(env={"SSL_CERT_FILE": str(pki / "ca.pem"), "SSL_CERT_DIR": str(tmp_path)}) as it:
         seen = show(it)["tls"]
     assert seen["roots"] == 1

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"flag"
 	"io"
 	"log"
@@ -20,6 +21,7 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "serve HTTPS on this address, with -cert")
 	cert := flag.String("cert", "", "file with the chain, PEM")
 	key := flag.String("key", "", "file with the key, PEM")
+	roots := flag.Bool("roots", false, "say how many authorities it trusts")
 	ready := flag.String("ready-file", "", "write the address here once ready")
 	flag.Parse()
 
@@ -36,6 +38,11 @@ func main() {
 	if *ready != "" {
 		must(os.WriteFile(*ready+".part", []byte(address), 0o644))
 		must(os.Rename(*ready+".part", *ready))
+	}
+	if *roots {
+		pool, err := x509.SystemCertPool()
+		must(err)
+		log.Print("authorities ", len(pool.Subjects()))
 	}
 	log.Print("service up ", address)
 	for range time.NewTicker(*every).C {
