@@ -81,6 +81,7 @@ def listed(engine: str, row: Mapping[str, Any]) -> ContainerState:
     """From one row of GET /containers/json."""
     names = row.get("Names")
     name = names[0] if isinstance(names, list) and names else ""
+    marks = labels(row.get("Labels"))
     return ContainerState(
         at=clock.now(),
         engine=engine,
@@ -89,7 +90,8 @@ def listed(engine: str, row: Mapping[str, Any]) -> ContainerState:
         image=_text(row.get("Image"), 512),
         source="api",
         status=_text(row.get("State"), 64),
-        labels=labels(row.get("Labels")),
+        labels=marks,
+        pod=kubernetes.by_labels(marks),
     )
 
 

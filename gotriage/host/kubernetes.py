@@ -127,6 +127,12 @@ def merged(*pods: Pod | None) -> Pod | None:
     return first
 
 
+def path_of(pod: Pod | None) -> str:
+    """NAMESPACE/POD/CONTAINER, as `--container` takes it; "" when not all of it is known."""
+    names = (pod.namespace, pod.name, pod.container) if pod is not None else ()
+    return "/".join(names) if names and all(names) else ""
+
+
 def labels_of(pod: Pod) -> dict[str, str]:
     """The pod as the labels that the kubelet would have put there."""
     pairs = ((NAMESPACE, pod.namespace), (POD, pod.name), (CONTAINER, pod.container), (UID, pod.uid))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import AmbiguousTarget, GotriageError, NoSuchTarget, NotPermitted, UsageError
-from gotriage.host import engine_api, engine_parse, engines
+from gotriage.host import engine_api, engine_parse, engines, kubernetes
 from gotriage.host.pidns import PidView
 from gotriage.records.text import clean
 from gotriage.target import pinning
@@ -45,8 +45,10 @@ def attach(spec: TargetSpec, host: Host, deadline: Deadline) -> Target:
             state = engine_api.inspect(endpoint, state.id, deadline.left(engine_api.TIMEOUT))
         except GotriageError as error:
             seen = replace(seen, silent=(*seen.silent, str(error)))
-    follower = ContainerFollower(host, state, endpoint, view, by_name=reference.lstrip("/") == state.name)
-    target = Target(spec, host, name=state.name or state.id[:12], follower=follower)
+    path = kubernetes.path_of(state.pod)
+    by_name = reference.lstrip("/") == state.name or (bool(path) and path.startswith(reference.strip("/")))
+    follower = ContainerFollower(host, state, endpoint, view, by_name=by_name)
+    target = Target(spec, host, name=path or state.name or state.id[:12], follower=follower)
     target.container = ContainerRef(state.engine, state.id, state.name)
     _pinned(target, follower, seen)
     return target

@@ -57,7 +57,9 @@ def _container(front: Front) -> list[Span]:
         return []
     role = "good" if box.status == "running" else "critical"
     spans: list[Span] = [(box.name or box.id[:12], "strong"), ("  ", ""), (box.status or "state not known", role)]
-    facts = [box.engine, box.image, box.id[:12] if box.name else "", f"health {box.health}" if box.health else ""]
+    pod = f"pod {box.pod.namespace}/{box.pod.name}" if box.pod is not None and box.pod.name else ""
+    health = f"health {box.health}" if box.health else ""
+    facts = [box.engine, pod, health, box.image, box.id[:12] if box.name else ""]
     if box.oom_killed:
         spans.append(("  killed for memory", "critical"))
     return [*spans, *[(f"  {fact}", "dim") for fact in facts if fact]]

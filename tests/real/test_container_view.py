@@ -12,7 +12,11 @@ import time
 import pytest
 from gotriage.collectors.environment import EnvironmentCollector
 from gotriage.collectors.limits import LimitCollector
+from gotriage.host import Host
 from gotriage.records.limits import LimitTable
+from gotriage.records.target import TargetSpec
+from gotriage.target.resolve import refresh, release, resolve
+from gotriage.target.state import state_of as state_of_target
 
 from tests.lab.engines import LIMITS
 from tests.lab.process import wait_until
@@ -203,15 +207,21 @@ def pod(sdlab, docker, ctr):
     spec["process"]["args"] = ["/svc", "-tick=1s"]
     spec["linux"]["resources"].pop("cpu", None)
     spec["linux"]["cgroupsPath"] = f"/kubepods/burstable/pod{POD_UID}/{TASK}"
-    spec["annotations"] = {
-        "io.kubernetes.cri.container-type": "container",
-        "io.kubernetes.cri.container-name": "api",
-        "io.kubernetes.cri.sandbox-namespace": "shop",
-        "io.kubernetes.cri.sandbox-name": "orders-7d9",
-    }
-    sdlab.write("/root/spec.json", json.dumps(spec))
+    sdlab.write("/root/spec.json", json.dumps(spec | {"annotations": NOTES}))
     ctr("run", "-d", "--label", "team=orders", "--config", "/root/spec.json", TASK)
-    return int(ctr("tasks", "ls").partition(TASK)[2].split()[0])
+    return pid_of(ctr, TASK)
+
+
+def pid_of(ctr, task):
+    return int(ctr("tasks", "ls").partition(task)[2].split()[0])
+
+
+NOTES = {
+    "io.kubernetes.cri.container-type": "container",
+    "io.kubernetes.cri.container-name": "api",
+    "io.kubernetes.cri.sandbox-namespace": "shop",
+    "io.kubernetes.cri.sandbox-name": "orders-7d9",
+}
 
 
 def test_a_pod_of_containerd(sdlab, pod):
@@ -229,6 +239,26 @@ def test_a_pod_of_containerd(sdlab, pod):
     assert state["labels"]["team"] == "orders"  # known to ctr alone
     assert state["runtime"] == "io.containerd.runc.v2"
     assert state_of(sdlab, "pid", pod)["pod"]["name"] == "orders-7d9"
+
+
+def test_a_container_that_the_kubelet_makes_anew_is_followed(sdlab, pod, ctr):
+    """A restart in a pod is another container with another id."""
+    target = resolve(TargetSpec("container", "shop/orders-7d9", root_pid=sdlab.pid), Host.of(sdlab.pid))
+    other = "decade" + "1" * 58
+    spec = json.loads((sdlab.root / "root/spec.json").read_text())
+    spec["linux"]["cgroupsPath"] = spec["linux"]["cgroupsPath"].replace(TASK, other)
+    sdlab.write("/root/other.json", json.dumps(spec))
+    try:
+        assert (target.name, target.container.id) == ("shop/orders-7d9/api", TASK)
+        ctr("tasks", "kill", "-s", "SIGKILL", TASK)
+        ctr("run", "-d", "--config", "/root/other.json", other)
+        wait_until(lambda: (refresh(target), target.container.id == other)[1])
+        assert target.pid == sdlab.host_pid(pid_of(ctr, other))
+        assert (target.generation, state_of_target(target).state) == (2, "running")
+    finally:
+        release(target)
+        ctr("tasks", "rm", "-f", other, check=False)
+        ctr("containers", "rm", other, check=False)
 
 
 def test_a_pod_when_containerd_is_dead_and_its_files_are_gone(sdlab, pod):
