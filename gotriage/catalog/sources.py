@@ -16,7 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
-from gotriage.records.paths import FileSystems, Paths, Sleepers
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -131,6 +131,14 @@ SOURCES: tuple[Source, ...] = (
         (Sleepers,),
         every=5.0,
         about="/proc/PID/task: state, switches, wchan, stack",
+    ),
+    Source(
+        "inodes",
+        (_C + "paths.inodes:InodeCollector",),
+        (Inodes,),
+        every=60.0,
+        deadline=20.0,
+        about="debugfs(8), which reads inodes of ext2, ext3, ext4 from the device",
     ),
     Source(
         "minimal",

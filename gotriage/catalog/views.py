@@ -16,7 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
-from gotriage.records.paths import FileSystems, Paths, Sleepers
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -191,8 +191,8 @@ VIEWS: tuple[View, ...] = (
         "Paths",
         "A",
         "paths that it uses: may this user do with each what it is for; mounts, space, inodes, deleted files, stalls",
-        (Paths, FileSystems, Sleepers),
-        ("paths", "sleepers"),
+        (Paths, FileSystems, Sleepers, Inodes),
+        ("paths", "sleepers", "inodes"),
         table=Paths,
         columns=(
             Column("state", "STATE", "text", 9),

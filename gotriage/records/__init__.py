@@ -16,7 +16,7 @@ from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
 from gotriage.records.minimal import Minimal
 from gotriage.records.namespaces import Namespaces
-from gotriage.records.paths import FileSystems, Paths, Sleepers
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
 from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
@@ -81,6 +81,7 @@ AnyRecord = (
     | Paths
     | FileSystems
     | Sleepers
+    | Inodes
     | Firewall
     | Security
     | Reach

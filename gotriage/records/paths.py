@@ -141,3 +141,36 @@ class Sleepers(Record, frozen=True, kw_only=True, tag="sleepers"):
 
     sleepers: tuple[Sleeper, ...] = ()
     threads: int = 0
+
+
+class Inode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An inode of ext2, ext3 or ext4 as it lies on the disk (debugfs(8)).
+
+    Attributes:
+        mode: octal, without the type. `flags`: "immutable", "append-only", "extents", "inline" ...
+        disk_bytes: blocks that it takes; `extents` in how many pieces (0: inline or empty).
+        deleted: when its last link went; None while it has one, or while it is open.
+    """
+
+    path: str
+    device: str
+    number: int
+    type: str = ""
+    mode: str = ""
+    flags: tuple[str, ...] = ()
+    links: int | None = None
+    size: int | None = None
+    disk_bytes: int | None = None
+    extents: int | None = None
+    created: datetime | None = None
+    changed: datetime | None = None
+    modified: datetime | None = None
+    deleted: datetime | None = None
+
+
+class Inodes(Record, frozen=True, kw_only=True, tag="inodes"):
+    """The executable, the working directory, deleted files that are open, where they lie on such a file system."""
+
+    keep: ClassVar[int] = 10
+
+    inodes: tuple[Inode, ...] = ()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gotriage.records.paths import FileSystems, Paths, Sleepers
-from gotriage.records.units import counted, share, size
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
+from gotriage.records.units import counted, share, size, timestamp
 from gotriage.render.columns import Column
 from gotriage.render.text import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gotriage.records.paths import FileSystemUse, Sleeper
+    from gotriage.records.paths import FileSystemUse, Inode, Sleeper
     from gotriage.session.store import Session
 
 SYSTEMS = (
@@ -36,7 +36,7 @@ def full(one: FileSystemUse) -> float | None:
 
 
 def notes(one: FileSystemUse) -> str:
-    """What is worth saying of a file system, in words."""
+    """What is worth saying of its state, in words."""
     level = full(one)
     words = [
         "does not answer" if one.stalled else "",
@@ -44,11 +44,29 @@ def notes(one: FileSystemUse) -> str:
         f"{share(level)} full" if level is not None and level >= 0.9 else "",
         counted(one.errors, "error") if one.errors else "",
         f"quota {size(one.quota_used)} of {size(one.quota_bytes)}" if one.quota_bytes else "",
-        f"{counted(len(one.layers), 'layer')}" if one.layers else "",
-        " on ".join(one.disks),
         one.unknown.reason if one.unknown is not None and not one.stalled else "",
     ]
     return "; ".join(word for word in words if word)
+
+
+def below(one: FileSystemUse) -> list[str]:
+    """What it is made of."""
+    layers = [counted(len(one.layers), "layer")] if one.layers else []
+    return layers + ([" on ".join(one.disks)] if one.disks else [])
+
+
+def inode(one: Inode) -> str:
+    """One inode in a line."""
+    words = [
+        f"inode {one.number} on {one.device}",
+        f"{one.type} {one.mode}",
+        counted(one.links, "link"),
+        f"{size(one.disk_bytes)} in {counted(one.extents, 'extent')}" if one.extents else "",
+        ", ".join(one.flags),
+        f"made {timestamp(one.created)}" if one.created else "",
+        f"deleted {timestamp(one.deleted)}" if one.deleted else "",
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def sleeper(one: Sleeper) -> str:
@@ -67,8 +85,14 @@ def lines(session: Session, width: int | None) -> Iterator[str]:
     if systems is not None:
         for one, line in zip((None, *systems.systems), table(systems.systems, SYSTEMS, width), strict=True):
             yield line
-            if one is not None and (said := notes(one)):
+            if one is not None and (said := "; ".join(filter(None, [notes(one), *below(one)]))):
                 yield f"    {said}"
+    inodes = session.latest(Inodes)
+    if inodes is not None:
+        yield ""
+        for each in inodes.inodes:
+            yield each.path
+            yield f"    {inode(each)}"
     if hanging is not None and hanging.sleepers:
         yield ""
         yield from (sleeper(one) for one in hanging.sleepers)

@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
+from gotriage.collectors import Unavailable
 from gotriage.collectors.paths.collector import PathCollector
+from gotriage.collectors.paths.inodes import InodeCollector
 from gotriage.collectors.paths.sleepers import SleeperCollector
 from gotriage.host import clock
 from gotriage.host.filesystems import disks, node
@@ -322,6 +324,34 @@ def test_a_file_system_that_never_answers(tmp_path):
     assert row.state == "stalled"
     assert next(one for one in systems.systems if one.point == row.mount).stalled
     assert [row for row in paths.rows if row.state == "ok"]
+
+
+def test_an_inode_on_the_disk_itself(process, disk):
+    gone = disk / "gone.log"
+    code = (
+        f"import os; f = open({str(gone)!r}, 'wb'); f.write(bytes(300000)); os.fsync(f.fileno()); os.unlink(f.name); "
+    )
+    target = target_of(process(code=code + WAIT, cwd=disk))
+    subprocess.run(["sync", "-f", str(disk)], check=True)
+    collector = InodeCollector(target.host, target)
+    (record,) = collector.collect()
+    by_path = {one.path: one for one in record.inodes}
+    folder, file = by_path[str(disk)], by_path[f"{gone} (deleted)"]
+    assert (folder.number, folder.type) == (2, "directory")
+    assert (file.type, file.mode, file.size) == ("regular", "0644", 300_000)
+    assert file.disk_bytes >= 300_000
+    assert file.extents >= 1
+    assert "extents" in file.flags
+    assert next(iter(collector.collect())).inodes == record.inodes
+
+
+def test_no_debugfs_on_other_file_systems(process, tmp_path):
+    with mounted(tmp_path / "own", "-t", "tmpfs", "-o", "exec", "none") as place:
+        target = target_of(process(cwd=place))
+        seen = []
+        with suppress(Unavailable):  # where the executable lies on such a file system it may be told
+            seen += [one.path for record in InodeCollector(target.host, target).collect() for one in record.inodes]
+        assert str(place) not in seen
 
 
 # -- threads that hang

@@ -45,6 +45,7 @@ OWN_TABS = {
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
     "paths": "gotriage.ui.tabs.paths:PathsTab",
+    "minimal": "gotriage.ui.tabs.minimal:MinimalTab",
     "dns": "gotriage.ui.tabs.dns:DnsTab",
     "tls": "gotriage.ui.tabs.tls:TlsTab",
     "network": "gotriage.ui.tabs.network:NetworkTab",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding
 
-from gotriage.records.paths import FileSystems, Paths, PathUse, Sleepers
+from gotriage.records.paths import FileSystems, Inodes, Paths, PathUse, Sleepers
 from gotriage.records.units import counted, share, size
 from gotriage.render import paths as words
 from gotriage.ui.detail import row_page
@@ -73,6 +73,10 @@ class PathsTab(TableTab):
         """The fields, then each component."""
         assert isinstance(row, PathUse)
         page = [line for line in row_page(row, self.view.columns, width, self.text) if line.item != "components"]
+        inodes = self.front.session.latest(Inodes)
+        for one in inodes.inodes if inodes is not None else ():
+            if (one.device, one.number) == (row.device, row.inode):
+                page += [PageLine(spans) for spans in labelled("on disk", words.inode(one), width, indent=2, column=18)]
         page += [PageLine(), PageLine((("Components", "title"),))]
         for part in row.components:
             acl = f"  acl {part.acl}" if part.acl else ""
@@ -114,7 +118,7 @@ def systems_page(systems: Sequence[FileSystemUse], hanging: Sequence[str], width
         room = f"{size(one.room_bytes)} of {size(one.total_bytes)} left" if one.total_bytes else ""
         inodes = f"{one.inodes_room:,} of {one.inodes:,} left" if one.inodes and one.inodes_room is not None else ""
         pairs = (
-            ("state", words.notes(one) if not one.disks else words.notes(one).partition(" on ")[0]),
+            ("state", words.notes(one)),
             ("space", room),
             ("inodes", inodes),
             ("mounted from", f"{one.source} ({one.device})"),
