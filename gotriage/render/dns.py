@@ -57,7 +57,7 @@ def _settings(known: Dns, width: int | None) -> Iterator[Line]:
     yield from labelled("because", "; ".join(known.reasons), width)
     yield from labelled("order", known.order.replace(" ", ", then "), width)
     yield from labelled("variables", "  ".join(f"{name}={value}" for name, value in known.variables.items()), width)
-    yield from labelled("names it was given", ", ".join(known.names), width)
+    yield from labelled("names given", ", ".join(known.names), width)
     yield ()
 
 

@@ -91,7 +91,7 @@ def _servers(evidence: Evidence, long: float, least: float) -> Iterator[Claim]:
         dead.what if dead is not None else f"the name server {server or 'of resolv.conf'} cannot be reached",
         evidence=(*told, *settings(evidence)),
         fix=_fix(evidence, "see whether the name server runs and is reachable from there: gotriage check --reach, or"
-                 f" dig @{remedies.word(server.rpartition(':')[0] or 'SERVER')} +tries=1 NAME"),
+                 f" dig @{remedies.word(server.rpartition(':')[0].strip('[]') or 'SERVER')} +tries=1 NAME"),
         view="dns",
         since=min((lines.first for lines in said.values()), default=None),
     )  # fmt: skip
@@ -108,7 +108,7 @@ def _names(evidence: Evidence, long: float, least: float, *, alone: bool) -> Ite
     checks = checked(evidence)
     for name in checks.names if checks is not None and alone else ():
         words = f"asked by gotriage: {name.result} after {counted(name.questions, 'question')}"
-        if name.result != "ok" and (name.result != "i/o timeout" or name.name in told):
+        if name.result in ("no such host", "server misbehaving") or (name.result != "ok" and name.name in told):
             told.setdefault(name.name, []).append(words)
         elif name.name in told:
             told[name.name].append(f"asked by gotriage it is {', '.join(name.addresses)}, by {name.by}")

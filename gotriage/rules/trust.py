@@ -211,9 +211,7 @@ def expired(evidence: Evidence) -> Iterator[Claim]:
         if known is None:
             yield evidence.unknown(EXPIRED, "tls")
         else:
-            yield Fine(
-                EXPIRED, f"{counted(fine, 'certificate')} valid" if fine else "no certificate was given or has expired"
-            )
+            yield Fine(EXPIRED, f"{counted(fine, 'certificate')} valid" if fine else "no certificate has expired")
 
 
 def _left(one: Certificate, now: datetime) -> float:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 MANY_NDOTS: Final = 2
 """From here on ordinary names ("api.example.com" has two dots) go through the search list first."""
 EXAMPLE: Final = "api.example.com"
-OWN: Final = frozenset({"localhost", "ip6-localhost", "ip6-loopback"})
+OWN: Final = frozenset(
+    "localhost ip6-localhost ip6-loopback ip6-localnet ip6-mcastprefix ip6-allnodes ip6-allrouters".split()  # noqa: SIM905
+)
+"""Names that distributions and engines put into every hosts file."""
 
 
 def traps(

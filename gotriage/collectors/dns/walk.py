@@ -20,13 +20,13 @@ LATE: Final = 1.0
 
 
 class Walk(NamedTuple):
-    """One name asked for one type: seconds, questions, those in vain, and the answer that ended it (None: none did)."""
+    """One name asked for one type: seconds, questions, those in vain; the answer that ended it, else why none did."""
 
     seconds: float
     questions: int
     in_vain: int
     answer: Answer | None
-    misbehaved: bool = False
+    problem: str = ""
 
 
 def in_hosts(name: str, hosts: Sequence[HostsEntry]) -> tuple[str, ...]:
@@ -58,8 +58,7 @@ def look_up(
             in_vain += sum(walk.in_vain for walk in walks)
             return NameChecked(name, "ok", round(seconds, 4), questions, in_vain, found, by, asked_as)
         in_vain += sum(walk.questions for walk in walks)
-        if any(walk.answer is None for walk in walks):
-            failed = "server misbehaving" if any(walk.misbehaved for walk in walks) else "i/o timeout"
+        failed = next((walk.problem for walk in walks if walk.answer is None), failed)
     if local:
         return NameChecked(name, "ok", round(seconds, 4), questions, in_vain, local, "hosts file")
     return NameChecked(name, failed, round(seconds, 4), questions, in_vain)
@@ -67,7 +66,7 @@ def look_up(
 
 def _ask(servers: Sequence[str], name: str, kind: str, conf: ResolvConf, answers: Answers) -> Walk:
     """Server after server, in so many rounds as `attempts` says, until one answers for good."""
-    seconds, questions, misbehaved = 0.0, 0, False
+    seconds, questions, problem = 0.0, 0, ""
     for _ in range(conf.attempts):
         for server in servers:
             answer = answers.get((server, name, kind))
@@ -78,8 +77,8 @@ def _ask(servers: Sequence[str], name: str, kind: str, conf: ResolvConf, answers
             seconds += answer.seconds if answer.seconds is not None else 0.0 if at_once else float(conf.timeout)
             if answer.answered:
                 return Walk(seconds, questions, questions - 1, answer)
-            misbehaved |= not answer.dead
-    return Walk(seconds, questions, questions, None, misbehaved)
+            problem = "server misbehaving" if not answer.dead else answer.error if at_once else "i/o timeout"
+    return Walk(seconds, questions, questions, None, problem)
 
 
 # -- what only the answers show
