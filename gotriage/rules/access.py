@@ -55,8 +55,10 @@ def own_files(evidence: Evidence) -> Iterator[Claim]:
         yield _only_said(evidence, path, lines)
     if problems or said or traced:
         return
-    if access is not None:
-        yield Fine(ID, f"{counted(access.checked, 'own path')} accessible")
+    paths = evidence.current(Paths)
+    checked = access.checked if access is not None else len(paths.rows) if paths is not None else None
+    if checked is not None:
+        yield Fine(ID, f"{counted(checked, 'own path')} accessible")
     elif evidence.running:
         yield evidence.unknown(ID, "access")
 

@@ -89,7 +89,7 @@ LINKS: Final[tuple[Link, ...]] = (
     ("disk-full", ("panic", *_DOWN, "error-responses"), _of_disk),
     ("inodes-exhausted", ("disk-full",), _of_point),
     ("inodes-exhausted", ("panic", *_DOWN, "error-responses"), _of_disk),
-    ("read-only-filesystem", ("panic", *_DOWN, "error-responses"), lambda _, effect: "read-only file" in _whole(effect)),
+    ("read-only-filesystem", ("panic", *_DOWN, "error-responses"), lambda _, effect: "read-only" in _whole(effect)),
     ("zoneinfo-missing", ("panic", *_DOWN), lambda _, effect: "unknown time zone" in _whole(effect)),
     ("entropy-or-device-missing", ("panic", *_DOWN, "permission-denied"), _of_peer),
     ("uninterruptible-sleep", ("thread-explosion",), _always),

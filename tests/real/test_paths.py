@@ -214,6 +214,14 @@ def test_who_dropped_root_may_have_read_its_file_before(process, tmp_path):
     assert row_of(look(process(f"--config={config}", code=drop + WAIT))[0], config).state == "ok"
 
 
+def test_a_link_that_leads_to_another_file_system(process, tmp_path):
+    with mounted(tmp_path / "there", "-t", "tmpfs", "none") as place:
+        (tmp_path / "data").symlink_to(place)
+        paths, systems = look(process("--data-dir", tmp_path / "data"))
+        assert row_of(paths, tmp_path / "data").mount == str(place)
+        assert system_of(systems, place).written
+
+
 # -- file systems
 
 

@@ -59,6 +59,7 @@ class PathCollector:
             found = used.paths_of(self._host, pid, mounts.hanging(points), same_user=kept(self._host, pid, who))
             answers = self._ask(root, points, found.paths)
             rows = [self._row(root, one, who, points, answers) for one in found.paths]
+            self._ask_rest(root, points, rows, answers)
         yield Paths(
             at=clock.now(),
             rows=tuple(sorted(rows, key=lambda row: (ORDER[row.state], -(row.held_bytes or 0)))),
@@ -77,6 +78,16 @@ class PathCollector:
             if mount is not None and mount.id not in asked and len(asked) < systems.MOST:
                 asked[mount.id] = systems.answers(self._asker, root, mount)
         return asked
+
+    def _ask_rest(
+        self, root: InRoot, points: list[Mount], rows: list[PathUse], answers: dict[int, Space | Exception]
+    ) -> None:
+        """Those that links led to: the newest mount at each mount point that a row names."""
+        places = {clean(mount.point): mount for mount in points}
+        for point in {row.mount for row in rows if row.mount in places}:
+            mount = places[point]
+            if mount.id not in answers and len(answers) < systems.MOST:
+                answers[mount.id] = systems.answers(self._asker, root, mount)
 
     def _row(
         self, root: InRoot, one: Used, who: Rights, points: list[Mount], answers: dict[int, Space | Exception]
