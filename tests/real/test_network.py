@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 from gotriage.collectors.network import NetworkCollector
 from gotriage.collectors.network.rows import MOST
+from gotriage.errors import TargetGone
 from gotriage.host import Host
 from gotriage.records.network import Network
+from gotriage.records.stream import Gap
 
 from tests.lab.process import wait_until
 from tests.real.checks import GOTRIAGE, check, ids
@@ -174,6 +176,23 @@ def test_more_sockets_than_are_listed():
     assert record.omitted == {"socket": 600 - MOST["socket"]}
     peers = [(row.what, row.count) for row in record.rows if row.what in ("in", "out")]
     assert sorted(peers) == [("in", 300), ("out", 300)]
+
+
+def test_a_process_in_another_namespace_and_one_that_ends(service):
+    with subprocess.Popen([*alone(), "sleep", "60"]) as other:
+        running = service("svc", "-listen=127.0.0.1:0")
+        try:
+            wait_until(lambda: os.readlink(f"/proc/{other.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+            found = list(NetworkCollector(Host(), target_of(running.pid, other.pid)).collect())
+            looks = Looks(other.pid)
+            assert not looks().shared
+        finally:
+            other.kill()
+    assert [(one.source, one.reason) for one in found if isinstance(one, Gap)] == [
+        ("network.elsewhere", "1 of 2 processes are in other network namespaces")
+    ]
+    with pytest.raises(TargetGone):
+        looks()
 
 
 def test_a_target_that_may_not_be_looked_at(service):

@@ -9,7 +9,7 @@ import numpy as np
 from gotriage.collectors.network.groups import Groups, Memory, marks, port_use
 from gotriage.collectors.network.rows import Seen, totals
 from gotriage.errors import GotriageError
-from gotriage.host import clock, netdump, netns, rtnetlink, sockfds
+from gotriage.host import clock, descriptors, netdump, netns, rtnetlink, sockfds
 from gotriage.records.base import Why
 from gotriage.records.network import Counter, Interface, Network, PortUse, Route
 from gotriage.records.stream import Gap
@@ -75,7 +75,7 @@ class NetworkCollector:
             self._namespace, self._memory, self._since = namespace, Memory(), None
         inside = netns.look(self._host, pid)
         held = sockfds.of(self._host, self._target.pids[:MAX_PROCESSES], MAX_DESCRIPTORS)
-        self._gaps = list(_gaps(at, inside, held, len(self._target.pids)))
+        self._gaps = [*_gaps(at, inside, held, len(self._target.pids)), *self._elsewhere(at, namespace)]
         seen = self._seen(inside, held)
         rows = tuple(seen.rows())
         counted = totals(seen)
@@ -130,11 +130,21 @@ class NetworkCollector:
             held,
             self._others.holders(listens, self._target.pids),
             netns.other_sockets(inside, rest) if rest else {},
-            self._names(),
+            Namer(self._host),
         )
 
-    def _names(self) -> Namer:
-        return Namer(self._host)
+    def _elsewhere(self, at: datetime, namespace: str) -> Iterator[Gap]:
+        """A gap about processes of the target that are in another network namespace."""
+        pids = self._target.pids[:MAX_PROCESSES]
+        found = [pid for pid in pids if descriptors.namespace(self._host, pid) not in (namespace, "")]
+        if found:
+            yield Gap(
+                at=at,
+                source="network.elsewhere",
+                reason=f"{len(found)} of {len(pids)} processes are in other network namespaces",
+                lost="their sockets",
+                remedy=f"gotriage show network --pid {found[0]}",
+            )
 
     def _moved(self, at: datetime, pid: int) -> tuple[Counter, ...]:
         """Counters that rose since the first look, the most first."""
