@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 ROOT: Final = "run gotriage as root (sudo)"
 PAUSE: Final = 30.0
 """Seconds without a question after the engine did not answer."""
-CTR: Final = ("labels", "image", "name", "created_at", "runtime", "pod", "restart_count", "log_path", "command")
-"""Fields that containerd's own answer may fill."""
 _LOST: Final = {
     "files": "the engine's live state: status, restarts, health",
     "cgroup": "the container's name, image, limits, exit code and restarts",
@@ -80,7 +78,7 @@ class ContainerCollector:
         if self._told is None or self._told.id != state.id:
             self._told = containerd.asked(self._host, state, engine_api.TIMEOUT)
         told = self._told
-        fields = {name: getattr(told, name) for name in CTR if not getattr(state, name)}
+        fields = {name: getattr(told, name) for name in containerd.FILLED if not getattr(state, name)}
         return engine_parse.changed(state, **fields)
 
     def _in_pod(self, state: ContainerState) -> ContainerState:

@@ -12,9 +12,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gotriage.errors import GotriageError
-from gotriage.host import engine_details, engine_parse, kubernetes, tools
+from gotriage.host import engine_parse, kubernetes, tools
 from gotriage.host.engine_details import mapping, text
-from gotriage.host.engine_files import TASKS
+from gotriage.host.engine_files import CRI, TASKS
 from gotriage.host.inroot import InRoot
 
 if TYPE_CHECKING:
@@ -24,7 +24,25 @@ if TYPE_CHECKING:
     from gotriage.records.service import ContainerState
 
 SOCKETS: Final = ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock")
-"""In the order of engine_files.TASKS."""
+"""In the order of engine_files.TASKS and CRI."""
+OF_SPEC: Final = (
+    "command",
+    "working_directory",
+    "user",
+    "mounts",
+    "limits",
+    "capabilities",
+    "shared_namespaces",
+    "read_only_root",
+    "memory_limit_bytes",
+    "cpu_quota",
+    "pids_limit",
+)
+"""Fields of ContainerState that the container's specification tells."""
+FILLED: Final = ("labels", "image", "name", "created_at", "runtime", "pod", "restart_count", "log_path", *OF_SPEC)
+"""All that an answer may fill where state files did not."""
+KUBERNETES: Final = "k8s.io"
+"""The namespace of the CRI plugin (pkg/cri/constants)."""
 MAX_ANSWER: Final = 4 * 1024 * 1024
 METADATA: Final = "io.cri-containerd.container.metadata"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -57,6 +75,9 @@ def _place(host: Host, name: str) -> tuple[str, str] | None:
                 for space in spaces:
                     if _NAME.fullmatch(space) and root.exists(f"{folder}/{space}/{name}") and root.exists(socket):
                         return str(host.at(socket)), space
+            for socket, folder in zip(SOCKETS, CRI, strict=True):  # one that ended has no task any more
+                if root.exists(f"{folder}/{name}") and root.exists(socket):
+                    return str(host.at(socket)), KUBERNETES
     except OSError:
         return None
     return None
@@ -80,8 +101,9 @@ def with_info(state: ContainerState, found: Mapping[str, Any]) -> ContainerState
     if metadata:
         more["restart_count"] = attempt if isinstance(attempt, int) and 0 <= attempt < 1 << 31 else None
         more["log_path"] = state.log_path or text(metadata.get("LogPath"), 4096)
-    if not state.command:
-        more |= engine_details.of_spec(mapping(found.get("Spec")))
+    if not state.command:  # its state files are gone
+        whole = engine_parse.task(KUBERNETES, state.id, mapping(found.get("Spec")), None)
+        more |= {name: getattr(whole, name) for name in OF_SPEC}
     return engine_parse.changed(state, **more)
 
 

@@ -72,7 +72,7 @@ def of_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         "limits": _rlimits(listing(process.get("rlimits"))),
         "read_only_root": _flag(mapping(spec.get("root")).get("readonly")) if "root" in spec else None,
         "capabilities": tuple(text(word, 64) for word in listing(bounding)),
-        "shared_namespaces": tuple(_spec_shared(linux)),
+        "shared_namespaces": tuple(_spec_shared(linux, of_pod=POD in mapping(spec.get("annotations")))),
         "id_map": _spec_map(linux),
     }
 
@@ -211,7 +211,12 @@ def _shared(limits: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {mode}"
 
 
-def _spec_shared(linux: Mapping[str, Any]) -> Iterator[str]:
+POD: Final = "io.kubernetes.cri.sandbox-id"
+"""Annotation of a container that is in a pod: containerd's pkg/cri/annotations."""
+
+
+def _spec_shared(linux: Mapping[str, Any], *, of_pod: bool) -> Iterator[str]:
+    """A path is another's namespace; of a pod's container that of the pod, whose network, ipc and uts all share."""
     if not linux:
         return
     rows = [mapping(row) for row in listing(linux.get("namespaces"))]
@@ -219,6 +224,9 @@ def _spec_shared(linux: Mapping[str, Any]) -> Iterator[str]:
     for name in ("network", "pid", "ipc", "uts"):
         if name not in given:
             yield f"{name} host"
+        elif given[name] and of_pod:
+            if name == "pid":
+                yield "pid the pod's"
         elif given[name] and name != "network":  # a path for the network is where its own was prepared
             yield f"{name} {given[name]}"
 

@@ -128,7 +128,7 @@ def _start(state: ContainerState) -> Pairs:
 
 
 def _limits(state: ContainerState) -> Pairs:
-    known = state.source in ("api", "files")
+    known = state.source == "api" or (state.source == "files" and bool(state.command))
     memory = units.size(state.memory_limit_bytes) if state.memory_limit_bytes is not None else "none"
     cpu = f"{state.cpu_quota:g}" if state.cpu_quota is not None else "none"
     own = [

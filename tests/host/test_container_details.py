@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -203,9 +204,21 @@ def test_what_ctr_tells():
     assert state.command == ("/svc", "-tick=1s")
 
 
-def test_the_cri_plugins_own_notes():
-    import base64
+def test_a_container_that_the_cri_plugin_made():
+    found = fixture("containerd/1.6/cri_info.json")
+    state = containerd.with_info(engine_parse.task("k8s.io", found["ID"], found["Spec"], 5), found)
+    assert state.pod == Pod("shop", "orders-cri", "api", UID, told_by="labels")
+    assert (state.restart_count, state.name) == (3, "api")
+    assert state.log_path == f"/var/log/pods/shop_orders-cri_{UID}/api/3.log"
+    assert state.shared_namespaces == ("pid the pod's",)
+    running = engine_parse.cri_status(fixture("containerd/1.6/cri_status.json"))
+    assert (running["status"], running["exit_code"], running["finished_at"]) == ("running", None, None)
+    killed = engine_parse.cri_status(fixture("containerd/1.6/cri_status_killed.json"))
+    assert (killed["status"], killed["exit_code"], killed["error"]) == ("exited", 137, "")
+    assert killed["finished_at"] > killed["started_at"] > killed["created_at"]
 
+
+def test_notes_of_the_cri_plugin_and_rubbish_in_their_place():
     metadata = {
         "Version": "v1",
         "Metadata": {
