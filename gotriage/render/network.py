@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gotriage.records.goroutines import Goroutines
 from gotriage.records.network import NetRow, Network
-from gotriage.render import units
+from gotriage.records.target import TargetState
+from gotriage.render import goroutines, units
 from gotriage.render.text import fit
 
 if TYPE_CHECKING:
@@ -215,6 +217,21 @@ def _route(one: Route) -> str:
     words = [one.kind, one.to, f"via {one.via}" if one.via else "", f"dev {one.device}" if one.device else ""]
     words += [f"src {one.source}" if one.source else "", f"metric {one.metric}" if one.metric else ""]
     return " ".join(word for word in words if word)
+
+
+def waiting_at(session: Session, row: NetRow) -> Iterator[str]:
+    """The goroutines that wait for a socket of the main process, as the last look at memory saw them."""
+    record, target = session.latest(Goroutines), session.latest(TargetState)
+    if record is None or target is None or row.fd is None or row.pid != target.pid:
+        return
+    for one in record.goroutines:
+        if one.fd != row.fd:
+            continue
+        group = next((group for group in record.rows if one.stack >= 0 and group.stack == one.stack), None)
+        where = ""
+        if group is not None and group.where:
+            where = f" in {goroutines.short(group.where)} {goroutines.place(group.where_file, group.where_line)}"
+        yield f"{one.id}: {goroutines.state_of(one)}{where}"
 
 
 def lines(session: Session, width: int | None = None) -> Iterator[str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from gotriage.records.base import Why
+from gotriage.records.goroutines import Frame, Goroutine, GoroutineGroup, Goroutines, Stack
 from gotriage.records.network import Counter, Interface, NetRow, Network, PortUse, Route
 from gotriage.render import network
 from gotriage.session.store import Session
@@ -89,8 +90,17 @@ def test_the_namespace():
 
 def test_a_row_has_a_page():
     seen = shown(front(record()), "W", "down", "down", "enter")
-    assert "unanswered" in seen
+    assert "stuck             950" in seen
     assert "958 CLOSE_WAIT" in seen
+
+
+def test_a_socket_names_who_waits_at_it():
+    place = {"where": "x/app.serve", "where_file": "/x/a.go", "where_line": 7}
+    groups = (GoroutineGroup(key="a", state="waiting", count=1, stack=0, **place),)
+    waiting = (Goroutine(id=812, state="waiting", wait_reason="IO wait", stack=0, fd=31), Goroutine(id=9, state="idle"))
+    go = Goroutines(at=START, rows=groups, goroutines=waiting, stacks=(Stack((Frame("x/app.serve"),)),))
+    socket = NetRow(what="socket", local="10.4.0.2:8080", peer="10.4.0.9:40112", fd=31, pid=41207)
+    assert "812: IO wait in app.serve a.go:7" in shown(front(go, record((socket,))), "W", "enter")
 
 
 def test_only_rows_with_a_text():

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gotriage.ui.tab import Hint
 
 LABEL = 15
+SILENT = ("stuck", "unanswered", "states", "peer", "retransmits", "drop_rate")
+"""Fields that say nothing where they are empty or zero."""
 
 
 class NetworkTab(TableTab):
@@ -38,7 +40,7 @@ class NetworkTab(TableTab):
         ("o", "sort"),
     )
     spare: ClassVar[Sequence[str]] = ("send_queue", "retransmits")
-    least: ClassVar[int] = 34
+    least: ClassVar[int] = 30
 
     def rows(self, record: Record) -> Sequence[object]:
         """The peer stands in the name."""
@@ -95,6 +97,16 @@ class NetworkTab(TableTab):
         """For the breadcrumb."""
         assert isinstance(row, NetRow)
         return network.name_of(row)
+
+    def detail_of(self, row: object, width: int) -> Sequence[PageLine]:
+        """The goroutines that wait at the socket, then the fields that say something."""
+        assert isinstance(row, NetRow)
+        lines: list[PageLine] = []
+        for place, words in enumerate(network.waiting_at(self.front.session, row)):
+            pairs = labelled("" if place else "goroutines", words, width, indent=2, column=LABEL + 3)
+            lines += [PageLine(spans, item=words) for spans in pairs]
+        fields = super().detail_of(row, width)
+        return [*lines, *(line for line in fields if line.item not in SILENT or getattr(row, str(line.item)))]
 
     def action_around(self) -> None:
         """The namespace as a page of its own."""
