@@ -112,7 +112,7 @@ def _say(target: Target, joined: Sequence[str], *, inside: bool) -> None:
     entered = [kind for kind in joined if kind != "mnt"]
     place = ", ".join(sorted(entered)) if entered else "no namespace but this machine's"
     if inside:
-        files = "Its files are in /target, for reading only; none of its programs runs. The tools are busybox."
+        files = "Its files are in /target, read-only; its programs do not run. Tools: busybox."
     elif "pid" in joined:
         files = f"Files and tools are this machine's; the target's files are in /proc/{_inner(target)}/root."
     else:
@@ -120,7 +120,7 @@ def _say(target: Target, joined: Sequence[str], *, inside: bool) -> None:
     lines = (
         f"{clean(target.name)}: {place}.",
         files,
-        "Its limits, cgroup, seccomp and capabilities do not bind you here. exit leads back.",
+        "Its limits, cgroup, seccomp and rights do not bind you here. exit leads back.",
     )
     for line in lines:
         print(line, file=sys.stderr)

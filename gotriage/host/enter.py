@@ -27,6 +27,9 @@ KINDS: Final = (*JOINED, "mnt", "user")
 NOT_FOUND, NOT_RUN = 127, 126
 """Exit statuses of a command that is not there, or cannot be run, as shells have them."""
 MOST: Final = 4096
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+PATIENCE: Final = 1
+"""Seconds that the program has to end when gotriage is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +98,16 @@ def run(entry: Entry) -> int:
 
 def _forked(entry: Entry, fds: dict[str, int], given: toolview.Tools | None) -> int:
     heard, told = os.pipe2(os.O_CLOEXEC)
-    with _terminal(entry.interactive):
+    with terminal_kept(entry.interactive), _ending_with_us() as children:
         try:
             parent = os.getpid()
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until somebody knows whom to tell
             pid = os.fork()
             if pid == 0:
                 _be_inside(entry, fds, given, told, parent)
+            children.append(pid)
         finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             os.close(told)
         try:
             said = _heard(heard)
@@ -133,7 +139,7 @@ def _exit_status(status: int) -> int:
 
 
 @contextmanager
-def _terminal(interactive: bool) -> Iterator[None]:
+def terminal_kept(interactive: bool) -> Iterator[None]:
     """What the program changes of the terminal is undone; keys that end it do not end us."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
     state = None
@@ -149,6 +155,24 @@ def _terminal(interactive: bool) -> Iterator[None]:
                 os.tcsetpgrp(0, os.getpgrp())
                 termios.tcsetattr(0, termios.TCSADRAIN, state)
             signal.signal(signal.SIGTTOU, tty_out)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _ending_with_us() -> Iterator[list[int]]:
+    """When we are to end, so are these children, and we wait for that: the terminal is theirs until then."""
+    children: list[int] = []
+
+    def end(_: int, __: object) -> None:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    before = {number: signal.signal(number, end) for number in ENDING}
+    try:
+        yield children
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -169,6 +193,7 @@ def _be_inside(entry: Entry, fds: dict[str, int], given: toolview.Tools | None, 
         if pid == 0:
             _be_program(entry, fds, tree, given, told, me)
         os.close(told)
+        _pass_on(pid)
         status = _wait(pid)
     except BaseException as error:
         _tell(told, error)
@@ -203,6 +228,19 @@ def _copied(namespace: int, root: int) -> int:
         os.close(base)
 
 
+def _pass_on(pid: int) -> None:
+    """What ends us ends the program: it hears that its terminal goes, and is killed when it does not listen."""
+
+    def end(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if number == signal.SIGALRM else signal.SIGHUP)
+        signal.alarm(PATIENCE)
+
+    for number in (signal.SIGALRM, *ENDING):
+        signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
 def _wait(pid: int) -> int:
     """Until the program ends; a shell that stops itself goes on, for nobody could wake it."""
     while True:
@@ -230,8 +268,9 @@ def _be_program(
             os._exit(NOT_RUN)
         if entry.interactive:
             _take_terminal()
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU, signal.SIGPIPE):
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTTOU, signal.SIGPIPE, *ENDING):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.execve(entry.program, [*entry.words], dict(entry.environment))
     except OSError as error:
         if error.filename == entry.program:

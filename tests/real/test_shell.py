@@ -257,3 +257,55 @@ def test_entering_and_leaving_leaves_nothing(process):
 @pytest.mark.slow
 def test_entering_and_leaving_a_thousand_times_leaves_nothing(process):
     around(1000, process)
+
+
+# -- from the screens
+
+
+def at_shell(terminal, keys="\r"):
+    """Into a shell by `!`, from the screens."""
+    terminal.wait_for("LIVE")
+    terminal.press("I")
+    terminal.wait_for("OTHERS")
+    terminal.press("!")
+    terminal.wait_for("this machine's tools")
+    terminal.press(keys)
+    terminal.wait_for("exit leads back")
+
+
+def test_a_key_leads_from_the_screens_into_a_shell_and_back(process):
+    with Terminal([str(GOTRIAGE), "--pid", str(process(*OWN))]) as terminal:
+        at_shell(terminal)
+        terminal.press("sh -c 'readlink /proc/1/exe; exec sleep 1000'\n")
+        terminal.wait_for(os.path.realpath(sys.executable))
+        terminal.press("\x03")
+        terminal.press("exit 5\n")
+        terminal.wait_for("the shell ended with status 5")
+        terminal.output = ""
+        terminal.press("4")
+        terminal.wait_for("RLIMIT_NOFILE")
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert "internal error" not in terminal.text
+
+
+def test_the_targets_files_from_the_screens(process):
+    with Terminal([str(GOTRIAGE), "--pid", str(process(*OWN))]) as terminal:
+        at_shell(terminal, "f\r")
+        terminal.wait_for("/target #")
+        terminal.press("echo in$((40+2))side; exit 0\n")
+        terminal.wait_for("in42side")
+        terminal.wait_for("the shell ended with status 0")
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert terminal.restored
+
+
+def test_gotriage_ends_with_a_signal_also_from_within_a_shell(process):
+    with Terminal([str(GOTRIAGE), "--pid", str(process(*OWN))]) as terminal:
+        at_shell(terminal)
+        terminal.press("echo me=$PPID-$$\n")
+        terminal.wait_for("me=")
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert terminal.end() == 143
+        assert terminal.restored

@@ -26,7 +26,7 @@ class NamespacesTab(PageTab):
     """A table of few rows and lists below it, on one page."""
 
     every: ClassVar[float] = 2.0
-    hints: ClassVar[Sequence[Hint]] = (("⏎", "open"), ("y", "copy"))
+    hints: ClassVar[Sequence[Hint]] = (("⏎", "open"), ("!", "shell in them"), ("y", "copy"))
 
     def lines(self, width: int) -> Sequence[PageLine]:
         """The whole page; why there is none."""
