@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -190,7 +191,8 @@ class ServiceCollector:
             self._named_at = clock.monotonic()
             survey = engines.survey(self._host, Deadline(NAMES_TIMEOUT))
             names = {state.id: kubernetes.path_of(state.pod) or state.name for state in survey.containers}
-            self._names = {number: name for number, name in names.items() if name}
+            often = Counter(names.values())  # a name that two have, as of two engines, picks neither
+            self._names = {number: name for number, name in names.items() if name and often[name] == 1}
         return [self._named(row) if row.container else row for row in rows]
 
     def _named(self, row: GoService) -> GoService:
