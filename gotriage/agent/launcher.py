@@ -1,7 +1,8 @@
 """Two processes and their small parent: the agent keeps root and knows no screen, the front gives root away first.
 
 The parent starts agents and passes their pipes to the front; it parses one byte from the front and nothing else. When
-the front ends, so does the agent; when the parent is killed, both end (PR_SET_PDEATHSIG, and the closing pipes).
+the front ends, so does the agent; when the parent is killed, both end (PR_SET_PDEATHSIG, and the closing pipes). On
+request it starts `gotriage shell` for its own target, never one that the front names (host.again).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gotriage.errors import (
     EXIT_NOT_PERMITTED,
     EXIT_OK,
     EXIT_USAGE,
+    GotriageError,
     MissingFacility,
 )
 from gotriage.host import citizen, clock, privilege, tracefs
@@ -64,7 +66,7 @@ def launch(
     runs in a process of its own, in which this function returns what `front` returns, or raises what it raises; in the
     calling process it returns the front's exit status. Raises MissingFacility when no process can be started.
     """
-    return _Parent(agent or _agent_for(spec, sources)).run(front)
+    return _Parent(agent or _agent_for(spec, sources), spec).run(front)
 
 
 def _agent_for(spec: TargetSpec, sources: Collection[str] | None) -> Callable[[int, int], int]:
@@ -92,8 +94,9 @@ class _Child:
 class _Parent:
     """Waits for signals, for the end of a child, and for the one byte of the front."""
 
-    def __init__(self, agent: Callable[[int, int], int]) -> None:
-        self._agent_main = agent
+    def __init__(self, agent: Callable[[int, int], int], spec: TargetSpec) -> None:
+        self._agent_main, self._spec = agent, spec
+        self._shell = 0
         self._agent = _Child()
         self._front = 0
         self._mine, self._theirs = control.pair()
@@ -217,16 +220,21 @@ class _Parent:
                 self._hand_over()
 
     def _hear(self) -> None:
-        """The one byte of the front: its agent hangs."""
+        """The one byte of the front: its agent hangs, or a shell is wanted."""
         try:
-            asked = self._mine.recv(1) == control.RESTART
+            asked = self._mine.recv(1)
         except OSError:
-            asked = False
-        if asked and self._agent.pid is not None:
-            self._agent.stuck = True
-            with suppress(ProcessLookupError):
-                os.kill(self._agent.pid, signal.SIGKILL)
-        elif not asked:
+            asked = b""
+        if asked == control.RESTART:
+            if self._agent.pid is not None:
+                self._agent.stuck = True
+                with suppress(ProcessLookupError):
+                    os.kill(self._agent.pid, signal.SIGKILL)
+        elif asked in (control.SHELL, control.VIEW):
+            self._start_shell(asked)
+        elif asked == control.END:
+            self._end_shell()
+        else:
             # The front has closed its end; it is about to exit, or already has.
             self._status = _status(os.waitpid(self._front, 0)[1])
 
@@ -244,6 +252,9 @@ class _Parent:
                     self._stop_with_the_front()
             elif pid == self._front:
                 self._status = _status(status)
+            elif pid == self._shell:
+                self._shell = 0
+                self._tell(Message("shell", _status(status)))
             elif pid == self._agent.pid:
                 self._agent.pid = None
                 self._agent_ended(status)
@@ -253,6 +264,23 @@ class _Parent:
         os.kill(os.getpid(), signal.SIGSTOP)
         with suppress(ProcessLookupError):
             os.kill(self._front, signal.SIGCONT)
+
+    def _start_shell(self, asked: bytes) -> None:
+        """At the terminal, which the front has left. One at a time."""
+        if self._shell:
+            return
+        from gotriage.host import again
+
+        kinds = ["--ns", "all"] if asked == control.VIEW else []
+        try:
+            self._shell = again.start(["shell", *self._spec.words(), *kinds])
+        except (GotriageError, OSError) as error:
+            self._tell(Message("shell", EXIT_MISSING, str(error)))
+
+    def _end_shell(self) -> None:
+        if self._shell:
+            with suppress(ProcessLookupError):
+                os.kill(self._shell, signal.SIGTERM)
 
     # -- the agent's end
 
@@ -289,6 +317,7 @@ class _Parent:
             os.close(fd)
         self._agent.fds = []
         self._mine.close()
+        self._end_shell()
         until = clock.monotonic() + GRACE
         pid = self._agent.pid
         while pid is not None and clock.monotonic() < until and not _gone(pid):

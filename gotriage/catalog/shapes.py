@@ -30,6 +30,8 @@ class Source:
         duty: seconds on, of so many, that the agent runs a trace by itself, with its default options; None is never.
         lasts: seconds that a trace runs when nobody says how long; `longest`: at most.
         budget: the part of the target's CPU that a trace may cost, kept by being attached a part of the time only.
+        sends: an active check: it sends something to somebody, names in its price what and to whom, and nothing but a
+            request starts it, not even a look at its tab.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Source:
     lasts: float = 600.0
     longest: float = 3600.0
     budget: float | None = None
+    sends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

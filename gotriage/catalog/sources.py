@@ -5,21 +5,30 @@ from __future__ import annotations
 from gotriage.catalog.shapes import Source
 from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.dns import Dns, DnsChecks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.firewall import Firewall
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.minimal import Minimal
+from gotriage.records.namespaces import Namespaces
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
+from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.reach import Reach
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import GoServices
+from gotriage.records.tls import Tls, TlsChecks
 
 _C = "gotriage.collectors."
 _ALSO_CORE = ("pid", "unit", "container", "core")
@@ -68,6 +77,14 @@ SOURCES: tuple[Source, ...] = (
         about="/proc/PID/fd, fdinfo, sock_diag",
     ),
     Source(
+        "network",
+        (_C + "network:NetworkCollector",),
+        (Network,),
+        every=5.0,
+        deadline=30.0,
+        about="sock_diag and rtnetlink in the target's network namespace, /proc/PID/net",
+    ),
+    Source(
         "limits",
         (_C + "limits:LimitCollector",),
         (LimitTable,),
@@ -99,6 +116,45 @@ SOURCES: tuple[Source, ...] = (
         every=20.0,
         deadline=10.0,
         about="modes and ACLs in the target's root",
+    ),
+    Source(
+        "paths",
+        (_C + "paths.collector:PathCollector",),
+        (Paths, FileSystems),
+        every=10.0,
+        deadline=15.0,
+        about="modes, ACLs, mounts and file systems in the target's root",
+    ),
+    Source(
+        "sleepers",
+        (_C + "paths.sleepers:SleeperCollector",),
+        (Sleepers,),
+        every=5.0,
+        about="/proc/PID/task: state, switches, wchan, stack",
+    ),
+    Source(
+        "inodes",
+        (_C + "paths.inodes:InodeCollector",),
+        (Inodes,),
+        every=60.0,
+        deadline=20.0,
+        about="debugfs(8), which reads inodes of ext2, ext3, ext4 from the device",
+    ),
+    Source(
+        "minimal",
+        (_C + "minimal.collector:MinimalCollector",),
+        (Minimal,),
+        every=20.0,
+        deadline=15.0,
+        about="the target's root, /proc/PID, adjtimex(2), getrandom(2)",
+    ),
+    Source(
+        "namespaces",
+        (_C + "namespaces:NamespaceCollector",),
+        (Namespaces,),
+        every=30.0,
+        deadline=10.0,
+        about="/proc/PID/ns of all processes, status, uid_map",
     ),
     Source(
         "goroutines",
@@ -255,6 +311,74 @@ SOURCES: tuple[Source, ...] = (
         asked=True,
         budget=0.05,
         about="prebuilt BPF programs for each probe, else bpftrace, BCC or plain trace events",
+    ),
+    Source(
+        "firewall",
+        (_C + "firewall:FirewallCollector",),
+        (Firewall,),
+        every=15.0,
+        deadline=30.0,
+        about="nft and iptables-save in the target's network namespace, BPF programs of its cgroup",
+    ),
+    Source(
+        "dns",
+        (_C + "dns.settings:DnsCollector",),
+        (Dns,),
+        every=15.0,
+        about="resolv.conf, nsswitch.conf and hosts in the target's root, the build info, /proc/PID/net/udp",
+    ),
+    Source(
+        "dns_checks",
+        (_C + "dns.checks:DnsTracer",),
+        (DnsChecks,),
+        deadline=30.0,
+        price="light",
+        asked=True,
+        lasts=30.0,
+        longest=60.0,
+        sends=True,
+        about="questions to the target's name servers, sent from its network namespace",
+    ),
+    Source(
+        "reach",
+        (_C + "reach.tracer:ReachTracer",),
+        (Reach,),
+        deadline=30.0,
+        price="light",
+        asked=True,
+        lasts=30.0,
+        longest=60.0,
+        sends=True,
+        about="sockets, routes, packet filters and audit records, then one TCP connection",
+    ),
+    Source(
+        "security",
+        (_C + "security:SecurityCollector",),
+        (Security,),
+        every=15.0,
+        deadline=30.0,
+        idle=True,
+        about="/proc/PID/attr and status; audit records of the kernel log, audit.log and the journal",
+    ),
+    Source(
+        "tls",
+        (_C + "tls.settings:TlsCollector",),
+        (Tls,),
+        every=30.0,
+        deadline=20.0,
+        about="the files of crypto/x509 in the target's root, and certificates that it was given",
+    ),
+    Source(
+        "tls_checks",
+        (_C + "tls.checks:TlsTracer",),
+        (TlsChecks,),
+        deadline=60.0,
+        price="light",
+        asked=True,
+        lasts=60.0,
+        longest=60.0,
+        sends=True,
+        about="TLS handshakes with the target's own listeners or with peers, from its network namespace",
     ),
 )
 

@@ -5,21 +5,30 @@ from __future__ import annotations
 from gotriage.catalog.shapes import View
 from gotriage.records.calls import LibraryCalls
 from gotriage.records.cpustacks import CpuStacks
+from gotriage.records.dns import Dns, DnsChecks
 from gotriage.records.environment import Access, Environment
 from gotriage.records.files import FileCounts, FileTable
+from gotriage.records.firewall import Firewall
 from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.http import Http
 from gotriage.records.libraries import Libraries
 from gotriage.records.limits import LimitTable
 from gotriage.records.logs import LogLines, LogState, OomKill
+from gotriage.records.minimal import Minimal
+from gotriage.records.namespaces import Namespaces
+from gotriage.records.paths import FileSystems, Inodes, Paths, Sleepers
 from gotriage.records.probes import ProbeEvents, Probes, ProbeTables
+from gotriage.records.network import Network
 from gotriage.records.process import CgroupSample, HostSample, ProcessSample
 from gotriage.records.profile import CpuProfile, WallProfile
+from gotriage.records.reach import Reach
 from gotriage.records.runtime import GoBuild, GoRuntime, RuntimeDetail
+from gotriage.records.security import Security
 from gotriage.records.service import ContainerState, UnitState
 from gotriage.records.straced import Straced
 from gotriage.records.syscalls import Syscalls
 from gotriage.records.target import TargetState
+from gotriage.records.tls import Tls, TlsChecks
 from gotriage.render.columns import Column
 
 VIEWS: tuple[View, ...] = (
@@ -155,6 +164,71 @@ VIEWS: tuple[View, ...] = (
         short="Env",
     ),
     View(
+        "namespaces",
+        "Namespaces",
+        "I",
+        "every namespace, whose it is, who shares it; user maps, cgroup, seccomp, capabilities and what they are for",
+        (Namespaces,),
+        ("namespaces",),
+        table=Namespaces,
+        columns=(
+            Column("type", "TYPE", "text", 6),
+            Column("of", "OF", "text", 12),
+            Column("host", "HOST'S", "text", 6),
+            Column("gotriage", "OURS", "text", 4),
+            Column("members", "MEMBERS", "count", 7),
+            Column("others", "OTHERS", "count", 6),
+            Column("shared_with", "SHARED WITH"),
+            Column("inode", "INODE", "text", 10, wide=True),
+            Column("owner", "OWNED BY", "text", 10, wide=True),
+        ),
+        command="lsns -p {pid}; grep -E 'Cap|Seccomp|NoNewPrivs' /proc/{pid}/status",
+        facts=True,
+        short="Ns",
+    ),
+    View(
+        "paths",
+        "Paths",
+        "A",
+        "paths that it uses: may this user do with each what it is for; mounts, space, inodes, deleted files, stalls",
+        (Paths, FileSystems, Sleepers, Inodes),
+        ("paths", "sleepers", "inodes"),
+        table=Paths,
+        columns=(
+            Column("state", "STATE", "text", 9),
+            Column("path", "PATH"),
+            Column("needs", "FOR", "text", 3),
+            Column("owner", "OWNER", "text", 13),
+            Column("mode", "MODE", "text", 11),
+            Column("source", "FROM", "text", 17, wide=True),
+            Column("system", "ON", "text", 8, wide=True),
+            Column("mount", "MOUNTED AT", "text", 20, wide=True),
+            Column("held_bytes", "HELD", "bytes", 6, wide=True),
+            Column("reason", "WHY", "text", 0, wide=True),
+        ),
+        command="namei -l /proc/{pid}/cwd/; findmnt -N {pid}; nsenter -t {pid} -m -- df -hi; lsof -p {pid} +L1",
+        facts=True,
+    ),
+    View(
+        "minimal",
+        "Minimal environment",
+        "M",
+        "what a program takes for granted, as it sees it: kernel, loader, devices, time, folders, streams, names",
+        (Minimal,),
+        ("minimal",),
+        table=Minimal,
+        columns=(
+            Column("state", "STATE", "text", 7),
+            Column("group", "GROUP", "text", 12, wide=True),
+            Column("name", "WHAT", "text", 14),
+            Column("value", "FOUND"),
+            Column("detail", "WHAT FOLLOWS", "text", 0, wide=True),
+        ),
+        command="ls -l /proc/{pid}/root/dev/null /proc/{pid}/root/etc/localtime; uname -r; timedatectl",
+        facts=True,
+        short="Minimal",
+    ),
+    View(
         "profile",
         "Profile",
         "P",
@@ -226,6 +300,34 @@ VIEWS: tuple[View, ...] = (
         facts=True,
     ),
     View(
+        "network",
+        "Network",
+        "W",
+        "what listens with its queue, connections by peer and state, single sockets; interfaces, routes, ports, counters",
+        (Network,),
+        ("network",),
+        table=Network,
+        columns=(
+            Column("what", "WHAT", "text", 6),
+            Column("state", "STATE", "text", 11),
+            Column("local", "ADDRESS"),
+            Column("peer", "PEER", "text", 21),
+            Column("count", "COUNT", "count", 6),
+            Column("recv_queue", "RECVQ", "count", 6),
+            Column("send_queue", "SENDQ", "count", 6),
+            Column("rtt", "RTT", "latency", 6),
+            Column("retransmits", "RETR", "count", 5),
+            Column("recv_rate", "IN", "byterate", 8, wide=True),
+            Column("send_rate", "OUT", "byterate", 8, wide=True),
+            Column("drops", "DROPS", "count", 6, wide=True),
+            Column("process", "PROCESS", "text", 15, wide=True),
+            Column("states", "STATES", "text", 30, wide=True),
+        ),
+        command="nsenter -t {pid} -n ss -tuanpi",
+        facts=True,
+        short="Net",
+    ),
+    View(
         "calls",
         "Calls",
         "C",
@@ -265,6 +367,92 @@ VIEWS: tuple[View, ...] = (
         ),
         price="light",
         command="bpftrace -e 'tracepoint:sched:sched_process_exec {{ printf(\"%d %s\\n\", pid, comm); }}'",
+    ),
+    View(
+        "firewall",
+        "Firewall",
+        "F",
+        "what nftables and iptables do with connections to each port and peer: the rule that decides, its counter",
+        (Firewall,),
+        ("firewall",),
+        table=Firewall,
+        columns=(
+            Column("direction", "DIR", "text", 3),
+            Column("protocol", "PROT", "text", 4),
+            Column("address", "PORT OR PEER", "text", 21),
+            Column("verdict", "VERDICT", "text", 7),
+            Column("packets", "PACKETS", "count", 8),
+            Column("rule", "DECIDED BY"),
+            Column("where", "WHERE", "text", 7, wide=True),
+            Column("chain", "CHAIN", "text", 30, wide=True),
+            Column("exceptions", "EXCEPT", "text", 40, wide=True),
+        ),
+        command="nsenter -t {pid} -n nft -a list ruleset; nsenter -t {pid} -n iptables-save -c",
+        facts=True,
+        short="Firew.",
+    ),
+    View(
+        "reach",
+        "Reachability",
+        "R",
+        "the walk to a port of the target, or from it to a peer, step by step, up to what stands in the way; on request",
+        (Reach,),
+        ("reach",),
+        price="light",
+        command="ss -ltnp; ip route get ADDRESS; nft list ruleset; nc -vz ADDRESS PORT",
+        short="Reach",
+    ),
+    View(
+        "security",
+        "Security modules",
+        "X",
+        "SELinux, AppArmor, seccomp, Landlock: contexts, profile and filters of the target, what it was denied, the cure",
+        (Security,),
+        ("security",),
+        table=Security,
+        columns=(
+            Column("what", "WHAT", "text", 10),
+            Column("module", "BY", "text", 8),
+            Column("operation", "REFUSED", "text", 12),
+            Column("name", "NAME"),
+            Column("count", "TIMES", "count", 5),
+            Column("last_at", "LAST", "time", 8),
+            Column("label", "CONTEXT", "text", 36, wide=True),
+            Column("expected", "BY POLICY", "text", 36, wide=True),
+            Column("cure", "CURE", "text", 0, wide=True, weight=2),
+        ),
+        command="cat /proc/{pid}/attr/current; ausearch -m avc,seccomp -p {pid}; dmesg | grep -w audit",
+        facts=True,
+        short="Security",
+    ),
+    View(
+        "container",
+        "Container",
+        "Q",
+        "the container as its engine or its state files tell: status, health, image, command, mounts, limits, pod",
+        (ContainerState,),
+        ("container",),
+        command="docker inspect {container}",
+        short="Cont.",
+    ),
+    View(
+        "dns",
+        "DNS",
+        "D",
+        "how names are looked up: which resolver, by which servers, with which traps; name servers asked on request",
+        (Dns, DnsChecks),
+        ("dns", "dns_checks"),
+        command="cat /proc/{pid}/root/etc/resolv.conf; nsenter -t {pid} -n dig +tries=1 NAME",
+    ),
+    View(
+        "tls",
+        "TLS",
+        "T",
+        "the CA bundle as Go would load it; certificates that it was given; those it serves and meets, on request",
+        (Tls, TlsChecks),
+        ("tls", "tls_checks"),
+        command="openssl crl2pkcs7 -nocrl -certfile /proc/{pid}/root/etc/ssl/certs/ca-certificates.crt"
+        " | openssl pkcs7 -print_certs -noout",
     ),
 )
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge once, print, and return 0, 1 or 2 by the worst severity."""
+    if getattr(arguments, "reach", None) is not None or getattr(arguments, "reach_from_target", None) is not None:
+        from gotriage.cli import reach
+
+        return reach.run(arguments)
 
     def print_findings(session: Session) -> int:
         return report(session, as_json=arguments.json, config=getattr(arguments, "config", None))

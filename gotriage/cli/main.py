@@ -26,6 +26,7 @@ COMMANDS = {
     "open": "opened",
     "demo": "demo",
     "doctor": "doctor",
+    "shell": "shell",
     "agent": "stream",
 }
 """Command to the file of this room that runs it; each has `run(arguments) -> exit status`."""

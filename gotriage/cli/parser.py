@@ -123,6 +123,11 @@ def _command(commands: _Commands[Parser], name: str, about: str, *, target: bool
 
 def _add_reading_commands(commands: _Commands[Parser]) -> None:
     check = _command(commands, "check", "findings, ranked; the headless form of the first screen")
+    walk = check.add_mutually_exclusive_group()
+    walk.add_argument(
+        "--reach", metavar="[HOST:]PORT", help="walk to this port of the target, up to what stands in the way"
+    )
+    walk.add_argument("--reach-from-target", metavar="HOST:PORT", help="the same from the target to a peer")
     show = _command(commands, "show", "one view's records")
     show.add_argument("view", nargs="?", metavar="VIEW", help="a view of `gotriage show --list`")
     show.add_argument("--list", action="store_true", help="list the views")
@@ -180,11 +185,23 @@ def _add_other_commands(commands: _Commands[Parser]) -> None:
     demo.add_argument("name", nargs="?", metavar="NAME", help="which incident; see --list")
     demo.add_argument("--list", action="store_true", help="list the bundled incidents")
     _add_screen(demo)
+    _add_shell(commands)
     doctor = _command(
         commands, "doctor", "what this machine lets gotriage do, and how to get what is missing", target=False
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object per line")
     _command(commands, "agent", "the record stream on standard output, requests on standard input")
+
+
+def _add_shell(commands: _Commands[Parser]) -> None:
+    shell = _command(commands, "shell", "a shell or a command in the target's namespaces, with this machine's tools")
+    shell.add_argument(
+        "--ns",
+        metavar="net,mnt,...",
+        help="which namespaces: cgroup, ipc, mnt, net, pid, time, user, uts, or all; without it all but mnt and user."
+        " With mnt the root is a private one: a static busybox, the target's files in /target, for reading only",
+    )
+    shell.add_argument("words", nargs="*", metavar="COMMAND", help="what to run, behind --; its exit status is ours")
 
 
 def target_of(arguments: argparse.Namespace) -> TargetSpec:

@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 OWN_TEXT = {
     "syscalls": "gotriage.render.syscalls:lines",
     "strace": "gotriage.render.straced:lines",
+    "namespaces": "gotriage.render.namespaces:lines",
+    "paths": "gotriage.render.paths:lines",
     "http": "gotriage.render.http:lines",
+    "dns": "gotriage.render.dns:lines",
+    "tls": "gotriage.render.tls:lines",
+    "network": "gotriage.render.network:lines",
+    "reach": "gotriage.render.reach:lines",
+    "container": "gotriage.render.container:lines",
 }
-"""Views whose facts read better otherwise than field by field; they follow the table."""
+"""Views whose facts read better otherwise than field by field; they follow the table, where there is one."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(line)
         return EXIT_OK
 
-    traces = [row for name in view.sources if (row := catalog.source(name)) is not None and row.asked]
+    traces = _traces(view, arguments)
     if traces and getattr(arguments, "source", None) is None:
         from gotriage.cli.traced import Wanted, look
 
@@ -71,6 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
             f"--trace, --option and --yes go with views that are traced, on a live target; not with {view.id}"
         )
     return with_session(arguments, print_view, sources=view.sources, rates=view.id in ("overview", "limits"))
+
+
+def _traces(view: catalog.View, arguments: argparse.Namespace) -> list[catalog.Source]:
+    """What `show` can start for the view; none for one that looks by itself, unless a trace is asked for."""
+    rows = [row for name in view.sources if (row := catalog.source(name)) is not None]
+    by_itself = bool(rows) and not rows[0].asked
+    if by_itself and not any(getattr(arguments, name, None) for name in ("trace", "option", "yes")):
+        return []
+    return [row for row in rows if row.asked]
 
 
 def _wanted(name: str | None) -> catalog.View:
@@ -117,9 +133,10 @@ def _json(session: Session, view: catalog.View) -> Iterator[str]:
 
 def _text(session: Session, view: catalog.View) -> Iterator[str]:
     width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
-    if view.id in OWN_TEXT and view.table is not None:
-        yield from text.table(list(_rows(session, view)), view.columns, width)
-        yield ""
+    if view.id in OWN_TEXT:
+        if view.table is not None:
+            yield from text.table(list(_rows(session, view)), view.columns, width)
+            yield ""
         module, _, name = OWN_TEXT[view.id].partition(":")
         yield from getattr(import_module(module), name)(session, width)
         yield from _gaps(session, view)

@@ -51,11 +51,11 @@ class Wanted:
         return cls(row, dict(arguments.option), seconds, arguments.yes)
 
 
-def look(link: Link, wanted: Wanted) -> Session:
+def look(link: Link, wanted: Wanted, session: Session | None = None) -> Session:
     """The session after the trace. Raises UsageError, MissingFacility, NotPermitted when it was not started."""
     from gotriage.cli.main import complain
 
-    session = Session()
+    session = session or Session()
     name = wanted.source.name
     options = dict(wanted.options)
     if "script" in options:
@@ -63,7 +63,7 @@ def look(link: Link, wanted: Wanted) -> Session:
     link.attach(ATTACH)
     # The sources are there once the heartbeat names them.
     _until(link, session, ATTACH, lambda: (b := session.latest(Heartbeat)) is not None and name in b.collectors)
-    if wanted.source.price != "light" or options:
+    if wanted.source.price != "light" or wanted.source.sends or options:
         _ask(link, session, name, link.request("price", (name,), options=options))
         complain(f"{name}: {price_words(_trace(session, name), wanted)}")
         if wanted.source.price == "stops" and not wanted.agreed:

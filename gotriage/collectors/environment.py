@@ -48,7 +48,7 @@ class EnvironmentCollector:
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
-        self._users = users.names(host)
+        self._names = users.Seen(host)
         self._build: dict[str, Any] | None = None
         self._build_of: tuple[int, int, int] | None = None
 
@@ -74,9 +74,8 @@ class EnvironmentCollector:
             fields |= _attempt(part, pid, name, unknown)
         if "env" in unknown:
             fields["masked"] = None
-        yield Environment(
-            at=clock.now(), unknown=unknown, pid=pid, **_identity(status, self._users), **self._labels(pid), **fields
-        )
+        who = _identity(status) | self._user(pid, status)
+        yield Environment(at=clock.now(), unknown=unknown, pid=pid, **who, **self._labels(pid), **fields)
 
     # -- the executable
 
@@ -136,6 +135,13 @@ class EnvironmentCollector:
             if "_" not in name
         }
         return {"namespaces": self._host.proc.namespaces(pid), "host_namespaces": own}
+
+    def _user(self, pid: int, status: dict[str, str]) -> dict[str, Any]:
+        """Its user as it sees itself: its own passwd file, its own user namespace."""
+        ids = [int(status.get(name, "0 0").split()[1]) for name in ("Uid", "Gid")]
+        inside = [users.inside(self._host, pid, number, file) for number, file in zip(ids, users.MAPS, strict=True)]
+        number = ids[0] if inside[0] is None else inside[0]
+        return {"user": self._names.name(pid, number), "uid_inside": inside[0], "gid_inside": inside[1]}
 
     def _labels(self, pid: int) -> dict[str, Any]:
         try:
@@ -215,13 +221,11 @@ def _module(module: buildinfo.Module) -> Module:
     return Module(clean(module.path, 1024), clean(module.version, 256), clean(module.sum, 256), clean(replaced, 1024))
 
 
-def _identity(status: dict[str, str], names: dict[int, str]) -> dict[str, Any]:
+def _identity(status: dict[str, str]) -> dict[str, Any]:
     """Ids, groups, capabilities and the like from /proc/PID/status (proc_pid_status(5))."""
-    uid = tuple(int(word) for word in status.get("Uid", "").split())
     return {
-        "uid": uid,
+        "uid": tuple(int(word) for word in status.get("Uid", "").split()),
         "gid": tuple(int(word) for word in status.get("Gid", "").split()),
-        "user": names.get(uid[1], str(uid[1])) if len(uid) > 1 else "",
         "groups": tuple(int(word) for word in status.get("Groups", "").split()),
         "capabilities": capabilities.names(status.get("CapEff", "0")),
         "capabilities_bounding": capabilities.names(status.get("CapBnd", "0")),

@@ -214,7 +214,7 @@ class LimitCollector:
             return
         limits, used = self._host.proc.limits(pid), resources.of_process(self._host, pid)
         uid = int(self._host.proc.status(pid)["Uid"].split()[0])
-        tasks = self._now_and_then("tasks", lambda: resources.tasks_of_user(self._host, uid))
+        tasks = self._now_and_then("tasks", lambda: resources.tasks_of_user(self._host, pid, uid))
         if tasks is not None:
             used["Max processes"] = tasks
         denied = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ import msgspec
 
 from gotriage.errors import GotriageError, NotPermitted
 from gotriage.goruntime import buildinfo
-from gotriage.host import cgroup_names, clock, engines, executable, fds, users
+from gotriage.host import cgroup_names, clock, engines, executable, fds, kubernetes, users
 from gotriage.host.cgroup_tree import CgroupTree, group_of
 from gotriage.host.deadline import Deadline
 from gotriage.host.pidns import PidView
@@ -189,7 +190,9 @@ class ServiceCollector:
         if wanted and clock.monotonic() - self._named_at >= NAMES_EVERY:
             self._named_at = clock.monotonic()
             survey = engines.survey(self._host, Deadline(NAMES_TIMEOUT))
-            self._names = {state.id: state.name for state in survey.containers if state.name}
+            names = {state.id: kubernetes.path_of(state.pod) or state.name for state in survey.containers}
+            often = Counter(names.values())  # a name that two have, as of two engines, picks neither
+            self._names = {number: name for number, name in names.items() if name and often[name] == 1}
         return [self._named(row) if row.container else row for row in rows]
 
     def _named(self, row: GoService) -> GoService:

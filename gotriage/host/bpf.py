@@ -123,7 +123,7 @@ class Program:
         return b"".join(out)
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def _bpf(command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
     number = _SYS_BPF.get(platform.machine())
     if number is None:
         raise MissingFacility(f"bpf(2) is not used on {platform.machine()}")
@@ -136,6 +136,11 @@ def _bpf(command: int, attributes: bytes) -> int:
             raise NotPermitted(f"bpf: {os.strerror(code)}; run gotriage as root, or with CAP_BPF and CAP_PERFMON")
         raise OSError(code, f"bpf: {os.strerror(code)}")
     return result
+
+
+def command(number: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """bpf(2) with attributes that the kernel also writes to. Raises NotPermitted, MissingFacility or OSError."""
+    return _bpf(number, attributes)
 
 
 def load_iterator(program: Program, function: int) -> int:

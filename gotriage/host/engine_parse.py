@@ -2,8 +2,7 @@
 
 Sources: the Docker Engine API 1.41 (GET /containers/ID/json), moby's container/container.go (config.v2.json),
 containers/storage's containers.go (containers.json), the OCI runtime specification's config.json, the annotations of
-containerd's CRI plugin (pkg/cri/annotations) and of CRI-O (pkg/annotations),
-systemd's machine.c (/run/systemd/machines).
+containerd's CRI plugin (pkg/cri/annotations) and of CRI-O (pkg/annotations).
 """
 
 from __future__ import annotations
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gotriage.host import clock
-from gotriage.records.secrets import mask_text, mask_value
+from gotriage.host import clock, engine_details, kubernetes
+from gotriage.host.engine_details import mapping as _mapping
+from gotriage.host.engine_details import text as _text
+from gotriage.records.secrets import mask_value
 from gotriage.records.service import ContainerState
 from gotriage.records.text import clean
 
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_LABELS: Final = 100
+MAX_TIME: Final = 1 << 62
+"""Nanoseconds since 1970 that are believed."""
 MAX_LABEL: Final = 1000
 """Longest label value kept, in characters."""
 
-K8S_NAMESPACE: Final = "io.kubernetes.pod.namespace"
-K8S_POD: Final = "io.kubernetes.pod.name"
-K8S_CONTAINER: Final = "io.kubernetes.container.name"
+K8S_NAMESPACE: Final = kubernetes.NAMESPACE
+K8S_POD: Final = kubernetes.POD
+K8S_CONTAINER: Final = kubernetes.CONTAINER
 
 _CRI: Final = {
     "io.kubernetes.cri.sandbox-namespace": K8S_NAMESPACE,
     "io.kubernetes.cri.sandbox-name": K8S_POD,
     "io.kubernetes.cri.container-name": K8S_CONTAINER,
+    "io.kubernetes.cri.sandbox-uid": kubernetes.UID,
 }
 """containerd's annotations, by the label that the kubelet uses."""
 
@@ -43,6 +47,7 @@ def inspected(engine: str, found: Mapping[str, Any], host_config: Mapping[str, A
     state, config = _mapping(found.get("State")), _mapping(found.get("Config"))
     limits = host_config if host_config is not None else _mapping(found.get("HostConfig"))
     log, policy = _mapping(limits.get("LogConfig")), _mapping(limits.get("RestartPolicy"))
+    marks = labels(config.get("Labels"))
     return ContainerState(
         at=clock.now(),
         engine=engine,
@@ -64,8 +69,11 @@ def inspected(engine: str, found: Mapping[str, Any], host_config: Mapping[str, A
         memory_limit_bytes=_int(limits.get("Memory")) or None,
         cpu_quota=_cpus(limits),
         pids_limit=_positive(limits.get("PidsLimit")),
-        labels=labels(config.get("Labels")),
+        labels=marks,
         health=_text(_mapping(state.get("Health") or state.get("Healthcheck")).get("Status"), 64),
+        created_at=parse_time(found.get("Created")),
+        pod=kubernetes.by_labels(marks),
+        **engine_details.of_inspect(found, config, limits),
     )
 
 
@@ -73,6 +81,7 @@ def listed(engine: str, row: Mapping[str, Any]) -> ContainerState:
     """From one row of GET /containers/json."""
     names = row.get("Names")
     name = names[0] if isinstance(names, list) and names else ""
+    marks = labels(row.get("Labels"))
     return ContainerState(
         at=clock.now(),
         engine=engine,
@@ -81,7 +90,8 @@ def listed(engine: str, row: Mapping[str, Any]) -> ContainerState:
         image=_text(row.get("Image"), 512),
         source="api",
         status=_text(row.get("State"), 64),
-        labels=labels(row.get("Labels")),
+        labels=marks,
+        pod=kubernetes.by_labels(marks),
     )
 
 
@@ -114,11 +124,31 @@ def task(namespace: str, name: str, spec: Mapping[str, Any], pid: int | None) ->
     return _from_spec(engine, clean(name, 128), shown, image, notes, spec, pid)
 
 
-def machine(text: str) -> tuple[str, int | None]:
-    """Class and leader's PID from a file of /run/systemd/machines."""
-    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    leader = fields.get("LEADER", "")
-    return fields.get("CLASS", ""), int(leader) if leader.isascii() and leader.isdigit() else None
+_ENDS: Final = ("Completed", "Error", "OOMKilled")
+"""Reasons that say no more than the exit code does (containerd's pkg/cri/sbserver/helpers.go)."""
+
+
+def cri_status(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ContainerState from the file `status` of containerd's CRI plugin (store/container/status.go, v1)."""
+    begun, ended = _nanoseconds(found.get("StartedAt")), _nanoseconds(found.get("FinishedAt"))
+    created = _nanoseconds(found.get("CreatedAt"))
+    reason, message = _text(found.get("Reason"), 200), _text(found.get("Message"), 800)
+    failed = ended is not None
+    return {
+        "status": "exited" if failed else "running" if begun else "created" if created else "",
+        "exit_code": _int(found.get("ExitCode")) if failed else None,
+        "oom_killed": reason == "OOMKilled" if failed else None,
+        "error": ": ".join(word for word in (reason, message) if word and word not in _ENDS),
+        "created_at": created,
+        "started_at": begun,
+        "finished_at": ended,
+    }
+
+
+def _nanoseconds(value: object) -> datetime | None:
+    """A time in nanoseconds since 1970; None for 0 and nonsense."""
+    number = _positive(value)
+    return datetime.fromtimestamp(number / 1e9, UTC) if number is not None and number < MAX_TIME else None
 
 
 def changed(state: ContainerState, **fields: object) -> ContainerState:
@@ -160,6 +190,10 @@ def _from_spec(
         cpu_quota=quota / period if quota and period else None,
         pids_limit=_positive(_mapping(resources.get("pids")).get("limit")),
         labels=notes,
+        pod=kubernetes.by_labels(notes),
+        restart_count=_count(notes.get(kubernetes.RESTARTS, "")),
+        created_at=parse_time(notes.get("io.kubernetes.cri-o.Created")),
+        **engine_details.of_spec(spec),
     )
 
 
@@ -209,12 +243,8 @@ def _cpus(limits: Mapping[str, Any]) -> float | None:
     return quota / (_positive(limits.get("CpuPeriod")) or 100_000) if quota else None
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object, limit: int) -> str:
-    return clean(mask_text(value), limit) if isinstance(value, str) else ""
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _int(value: object) -> int | None:

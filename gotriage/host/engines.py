@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError, NoSuchTarget
-from gotriage.host import cgroup_names, clock, engine_api, engine_files
+from gotriage.host import cgroup_names, clock, engine_api, engine_files, kubernetes
 from gotriage.host.cgroup_tree import CgroupTree, group_of
 from gotriage.host.engine_api import Daemons, Endpoint, EngineRefused, EngineSilent
 from gotriage.records.service import ContainerState
@@ -104,7 +104,7 @@ def look(
         except EngineSilent as error:
             problem = str(error)
     for state in engine_files.containers(host, only=known.id):
-        if state.id == known.id and state.engine == known.engine:
+        if state.id == known.id and known.engine in ("", state.engine):
             return state, problem
     for state in from_cgroups(host):
         if state.id == known.id:
@@ -126,7 +126,8 @@ def from_cgroups(host: Host) -> list[ContainerState]:
             found[owner.id] = ContainerState(
                 at=clock.now(), engine=owner.engine, id=owner.id, name=name, source="cgroup", status="running"
             )
-    return list(found.values())
+    links = kubernetes.log_links(host) if found else {}
+    return [engine_files.with_pod(state, links.get(name)) for name, state in found.items()]
 
 
 def name_of(host: Host, name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gotriage.errors import GotriageError
-from gotriage.host import tools
+from gotriage.host import tools, toolview
 from gotriage.host.facilities_tracing import CHECKS as TRACING
 from gotriage.host.inroot import InRoot
 from gotriage.host.text_file import small_text as _text
@@ -207,6 +207,19 @@ def _helpers(_: Host) -> Facility:
     )
 
 
+def _busybox(_: Host) -> Facility:
+    lost = "the target's files in gotriage shell --ns mnt"
+    try:
+        path = toolview.find()
+    except OSError as error:
+        return Facility(name="busybox", state="limited", detail=str(error.strerror), lost=lost)
+    if path is not None:
+        return Facility(name="busybox", state="ok", detail=f"{path}, static")
+    return Facility(
+        name="busybox", state="limited", detail="no static one", lost=lost, remedy="apt install busybox-static"
+    )
+
+
 def _locale(_: Host) -> Facility:
     encoding = locale.getpreferredencoding(do_setlocale=False)
     if encoding.upper().replace("-", "") == "UTF8":
@@ -246,6 +259,7 @@ _CHECKS: tuple[Callable[[Host], Facility], ...] = (
     _bus,
     _engines,
     _helpers,
+    _busybox,
     _security,
     *TRACING,
     _locale,

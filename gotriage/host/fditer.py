@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from gotriage.errors import GotriageError
 from gotriage.host import bpf, btf
 from gotriage.host.bpf import FP, R0, R1, R2, R3, R6, R7, R8, R9, Program
@@ -24,6 +26,8 @@ from gotriage.records.files import OpenFile
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gotriage.host import Host
     from gotriage.host.btf import Btf
     from gotriage.host.fdread import Entry
@@ -38,6 +42,15 @@ SOCK: Final = struct.Struct("=IIIHxxIIII16s16s")
 """family, protocol, state, remote port (network order), local port, receive and send queue, unused, two addresses."""
 WHOLE: Final = struct.Struct("=IIII8xQ8x4xI IIIHxxIII4x16s16s")
 """The record of a socket, both together, without what sockets do not have."""
+_HEADS: Final = np.dtype(
+    {
+        "names": ["fd", "mode", "inode", "length"],
+        "formats": ["u4", "u4", "u8", "u4"],
+        "offsets": [0, 12, 24, 44],
+        "itemsize": WHOLE.size,
+    }
+)
+"""What matters of a socket's record where there are many."""
 SWAP: Final = sys.byteorder == "little"
 S_IFMT, S_IFSOCK, S_IFREG, TCP = 0o170000, 0o140000, 0o100000, 6
 HEAD_AT, SOCK_AT, PATH_AT = -112, -64, -512
@@ -214,16 +227,57 @@ def _loaded(folder: str) -> int | None:
 
 def read(host: Host, pid: int, limit: int) -> Found | None:
     """All descriptors of the process, at most `limit`; None where this way is closed, or there is nothing to see."""
+    data = raw(host, pid)
+    return parse(pid, data, limit) if data else None
+
+
+def raw(host: Host, pid: int) -> bytes | None:
+    """The records of the program; None where this way is closed."""
     if str(host.proc.root) != "/proc":
         return None
     loaded = _loaded(str(host.sys))
     if loaded is None:
         return None
     try:
-        data = bpf.run_iterator(loaded, pid)
+        return bpf.run_iterator(loaded, pid)
     except (GotriageError, OSError):
         return None
-    return parse(pid, data, limit) if data else None
+
+
+def socket_inodes(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inodes and descriptors of the sockets among the records of the program, nothing more."""
+    inodes, fds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    at, last, end = 0, -1, len(data)
+    while at + HEAD.size <= end:
+        fd, _, _, st_mode, _, _, _, _, length = HEAD.unpack_from(data, at)
+        if fd <= last:  # a second table of descriptors
+            break
+        if st_mode & S_IFMT != S_IFSOCK or length:
+            at, last = at + HEAD.size + length, fd
+            continue
+        run = _run(data, at, last)
+        if not len(run):
+            break
+        inodes.append(run["inode"].astype(np.int64))
+        fds.append(run["fd"].astype(np.int64))
+        at, last = at + len(run) * WHOLE.size, int(fds[-1][-1])
+    return np.concatenate(inodes), np.concatenate(fds)
+
+
+def _run(data: bytes, at: int, last: int) -> NDArray[np.void]:
+    """The sockets that follow each other from there on; the look ahead grows with what it finds."""
+    size, number, most = 16, 0, (len(data) - at) // WHOLE.size
+    heads = np.frombuffer(data, _HEADS, most, at) if most else np.zeros(0, _HEADS)
+    while number < most:
+        some = heads[number : number + size]
+        alike = (some["mode"] & S_IFMT == S_IFSOCK) & (some["length"] == 0)
+        alike &= np.diff(some["fd"].astype(np.int64), prepend=last) > 0
+        good = len(some) if alike.all() else int(np.argmin(alike))
+        number += good
+        if good < len(some):
+            break
+        last, size = int(some["fd"][-1]), size * 2
+    return heads[:number]
 
 
 def parse(pid: int, data: bytes, limit: int) -> Found:

@@ -80,6 +80,20 @@ class Forked:
             raise OSError(answer[1:].decode("utf-8", "replace") or "the child ended early")
         return answer[1:]
 
+    def ready(self, timeout: float) -> bool:
+        """Whether it begins to answer within so many seconds; it goes on all the same."""
+        return bool(select.select([self._pipe], [], [], timeout)[0])
+
+    def abandon(self) -> None:
+        """Kill the child without waiting: in a system call that no signal ends it goes when that does."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, os.WNOHANG)
+
     def close(self) -> None:
         """End the child if it still works, and collect it."""
         if self._pipe >= 0:

@@ -26,6 +26,9 @@ SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 """include/uapi/linux/openat2.h."""
+AT_EMPTY_PATH = 0x1000
+STATX_FLAGS = ((0x10, "immutable"), (0x20, "append-only"))
+"""include/uapi/linux/fcntl.h; stx_attributes of include/uapi/linux/stat.h, the second word of struct statx."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -57,6 +60,16 @@ def readable(place: int, name: str) -> int:
         return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from None
+
+
+def statx_flags(fd: int) -> tuple[str, ...]:
+    """The attributes of an open file, also of an O_PATH descriptor; () where there is no statx(2)."""
+    buffer = ctypes.create_string_buffer(256)
+    call = getattr(_libc, "statx", None)
+    if call is None or call(ctypes.c_int(fd), b"", AT_EMPTY_PATH, ctypes.c_uint(0), buffer) != 0:
+        return ()
+    attributes: int = struct.unpack_from("=Q", buffer.raw, 8)[0]
+    return tuple(name for bit, name in STATX_FLAGS if attributes & bit)
 
 
 class InRoot:
@@ -126,6 +139,22 @@ class InRoot:
             except OSError:  # no ACL, or a file system without any
                 acl = b""
             return os.fstat(fd), acl
+        finally:
+            os.close(fd)
+
+    def attribute(self, path: str, name: str) -> bytes:
+        """An extended attribute of what the path leads to. Raises OSError (ENODATA when it has none)."""
+        fd = _openat2(self._dirfd, path, os.O_PATH)
+        try:
+            return os.getxattr(f"/proc/self/fd/{fd}", name)
+        finally:
+            os.close(fd)
+
+    def flags(self, path: str) -> tuple[str, ...]:
+        """What forbids changes to the file whoever asks: "immutable", "append-only" (statx(2)); () where not told."""
+        fd = _openat2(self._dirfd, path, os.O_PATH)
+        try:
+            return statx_flags(fd)
         finally:
             os.close(fd)
 

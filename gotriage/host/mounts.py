@@ -25,6 +25,18 @@ class Mount:
     kind: str
     source: str
     options: frozenset[str]
+    id: int = 0
+    root: str = "/"
+    """What of the file system is mounted."""
+    own: frozenset[str] = frozenset()
+    """The options of the mount alone: "ro" there leaves the file system writable elsewhere."""
+    system: tuple[str, ...] = ()
+    """Those of the file system, in its order: upperdir=, errors=, size= ..."""
+
+    @property
+    def writable(self) -> bool:
+        """Neither the mount nor its file system is read-only."""
+        return "ro" not in self.options
 
     @property
     def may_hang(self) -> bool:
@@ -40,8 +52,21 @@ def parse(text: str) -> list[Mount]:
         fields, facts = left.split(" "), right.split(" ")
         if not dash or len(fields) < 6 or len(facts) < 3:
             continue
-        options = frozenset((*fields[5].split(","), *facts[2].split(",")))
-        found.append(Mount(fields[2], unescaped(fields[4]), facts[0], unescaped(facts[1]), options))
+        own, system = frozenset(fields[5].split(",")), tuple(facts[2].split(","))
+        number = int(fields[0]) if fields[0].isdigit() else 0
+        found.append(
+            Mount(
+                device=fields[2],
+                point=unescaped(fields[4]),
+                kind=facts[0],
+                source=unescaped(facts[1]),
+                options=own | frozenset(system),
+                id=number,
+                root=unescaped(fields[3]),
+                own=own,
+                system=system,
+            )
+        )
     return found
 
 

@@ -100,15 +100,20 @@ def drop_to(user: Invoker) -> None:
     """
     if os.geteuid() != 0 or user.uid == 0:
         return
-    os.initgroups(user.name, user.gid) if user.name != str(user.uid) else os.setgroups([])
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+    become(user)
     _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     try:
         os.setuid(0)
     except PermissionError:
         return
     raise RuntimeError("root could not be given away")
+
+
+def become(user: Invoker) -> None:
+    """The user's groups, gid and uid for good, but for programs with a set-user-ID bit (sudo). Only as root."""
+    os.initgroups(user.name, user.gid) if user.name != str(user.uid) else os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
 
 
 def die_with_parent(signal_number: int) -> None:

@@ -47,17 +47,38 @@ def of_process(host: Host, pid: int) -> dict[str, float]:
     return found
 
 
-def tasks_of_user(host: Host, uid: int) -> int:
-    """Threads of all processes with that real uid: what RLIMIT_NPROC counts (getrlimit(2))."""
+def tasks_of_user(host: Host, pid: int, uid: int) -> int:
+    """Threads of the processes with that real uid that RLIMIT_NPROC of process `pid` counts (getrlimit(2)).
+
+    Since Linux 5.14 (kernel/ucount.c) a user is counted in each user namespace for itself: a container's user is not
+    charged for what has the same uid elsewhere.
+    """
+    own = _user_namespace(host, pid) if _counts_by_namespace(host) else ""
     total = 0
-    for pid in host.proc.pids()[:MOST_PIDS]:
+    for other in host.proc.pids()[:MOST_PIDS]:
         try:
-            found = _UID_AND_THREADS.search(host.proc.read(pid, "status"))
+            found = _UID_AND_THREADS.search(host.proc.read(other, "status"))
         except (GotriageError, OSError):
             continue
-        if found and int(found[1]) == uid:
+        if found and int(found[1]) == uid and (not own or _user_namespace(host, other) in (own, "")):
             total += int(found[2])
     return total
+
+
+def _user_namespace(host: Host, pid: int) -> str:
+    """Its name in /proc/PID/ns, "" when it may not be read."""
+    try:
+        return host.proc.link(pid, "ns", "user")
+    except (GotriageError, OSError):
+        return ""
+
+
+def _counts_by_namespace(host: Host) -> bool:
+    try:
+        numbers = re.match(r"(\d+)\.(\d+)", host.proc.text("sys", "kernel", "osrelease"))
+    except (GotriageError, OSError):
+        return False
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (5, 14)
 
 
 def tasks_of(host: Host, pids: Iterable[int]) -> int:

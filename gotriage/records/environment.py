@@ -61,6 +61,10 @@ class Environment(Record, frozen=True, kw_only=True, tag="environment"):
     """Real, effective, saved, filesystem uid."""
     gid: tuple[int, ...] = ()
     user: str = ""
+    """The name of the effective uid in its own /etc/passwd, else the number, as it counts itself."""
+    uid_inside: int | None = None
+    """The effective uid as its own user namespace counts; None where that is ours."""
+    gid_inside: int | None = None
     groups: tuple[int, ...] = ()
     capabilities: tuple[str, ...] = ()
     capabilities_bounding: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+import msgspec
+
 from gotriage.records.base import Record
 
 
@@ -59,10 +61,41 @@ class UnitState(Record, frozen=True, kw_only=True, tag="unit"):
     user_manager: bool = False
 
 
+class ContainerMount(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container has mounted besides its image and what every container has.
+
+    `kind` is the engine's word: bind, volume, tmpfs ...; `name` that of a volume; `source` a path of the host.
+    """
+
+    destination: str
+    kind: str = ""
+    source: str = ""
+    name: str = ""
+    read_only: bool = False
+    options: str = ""
+
+
+class Pod(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The pod that a container belongs to, as far as it is known; `container` is the name in the pod's specification.
+
+    `qos` is the class by which the kubelet chose the cgroup: guaranteed, burstable, besteffort. `told_by`: labels,
+    log files, cgroup, target's files.
+    """
+
+    namespace: str = ""
+    name: str = ""
+    container: str = ""
+    uid: str = ""
+    qos: str = ""
+    told_by: str = ""
+
+
 class ContainerState(Record, frozen=True, kw_only=True, tag="container"):
     """A container as its engine reports it; from the cgroup and state files alone when the engine is dead.
 
     `source` says which: "api", "files" or "cgroup". Limits: bytes, CPU in cores; None is unlimited or not known.
+    `command` is what was started, secrets masked; `health_test` the check's command, `health_failing` how often it
+    failed in a row, `health_output` what it said last. `limits` are rlimits and other limits, by the engine's words.
     """
 
     keep: ClassVar[int] = 600
@@ -89,3 +122,27 @@ class ContainerState(Record, frozen=True, kw_only=True, tag="container"):
     pids_limit: int | None = None
     labels: dict[str, str] = {}
     health: str = ""
+    image_id: str = ""
+    created_at: datetime | None = None
+    command: tuple[str, ...] = ()
+    working_directory: str = ""
+    user: str = ""
+    runtime: str = ""
+    mounts: tuple[ContainerMount, ...] = ()
+    ports: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    health_test: str = ""
+    health_failing: int | None = None
+    health_output: str = ""
+    log_options: dict[str, str] = {}
+    limits: dict[str, str] = {}
+    read_only_root: bool | None = None
+    privileged: bool | None = None
+    capabilities: tuple[str, ...] = ()
+    """Those of the bounding set by name where the specification tells them; else +NAME and -NAME to the defaults."""
+    security_options: tuple[str, ...] = ()
+    shared_namespaces: tuple[str, ...] = ()
+    """Which namespaces are another's: "pid host", "network container:ID"."""
+    id_map: str = ""
+    """The first line of its user namespace's uid map, "" where it has none of its own."""
+    pod: Pod | None = None

@@ -29,16 +29,20 @@ class TargetSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     exe: str = ""
     """The program's file that belongs to a core file; "" for the path that the core names."""
 
-    def __str__(self) -> str:
-        """The specification as it stands on the command line."""
-        words = [f"--{self.kind} {self.value}"] if self.kind != "none" else []
+    def words(self) -> list[str]:
+        """The specification as the command line takes it; no value can be taken for an option."""
+        words = [f"--{self.kind}={self.value}"] if self.kind != "none" else []
         if self.user:
             words.append("--user")
         if self.exe:
-            words.append(f"--exe {self.exe}")
+            words.append(f"--exe={self.exe}")
         if self.root_pid is not None:
-            words.append(f"--root-pid {self.root_pid}")
-        return " ".join(words)
+            words.append(f"--root-pid={self.root_pid}")
+        return words
+
+    def __str__(self) -> str:
+        """The specification as people type it."""
+        return " ".join(word.replace("=", " ", 1) for word in self.words())
 
 
 class GoBrief(msgspec.Struct, frozen=True, omit_defaults=True):

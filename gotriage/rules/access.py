@@ -13,9 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gotriage.records.environment import Access
+from gotriage.records.environment import Access, AccessProblem
 from gotriage.records.errnos import WORDS
 from gotriage.records.findings import Fine
+from gotriage.records.paths import Paths
 from gotriage.records.probes import ProbeEvents
 from gotriage.records.units import clock, count, counted
 from gotriage.rules import remedies, tracelook
@@ -23,7 +24,6 @@ from gotriage.rules import remedies, tracelook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gotriage.records.environment import AccessProblem
     from gotriage.records.logs import LogLine
     from gotriage.rules import Claim
     from gotriage.rules.evidence import Evidence
@@ -43,7 +43,7 @@ _SAID = re.compile(r"\b(open|openat|mkdir|chdir|stat|lstat|readdirent|unlink|rem
 def own_files(evidence: Evidence) -> Iterator[Claim]:
     """A finding a path, and the number of paths that are in order."""
     access = evidence.current(Access)
-    problems = access.problems if access is not None else ()
+    problems = (*(access.problems if access is not None else ()), *_refused(evidence, access))
     said, traced = _said(evidence), _traced(evidence)
     for problem in problems[:MOST]:
         calls = traced.pop(problem.path, None)
@@ -55,10 +55,21 @@ def own_files(evidence: Evidence) -> Iterator[Claim]:
         yield _only_said(evidence, path, lines)
     if problems or said or traced:
         return
-    if access is not None:
-        yield Fine(ID, f"{counted(access.checked, 'own path')} accessible")
+    paths = evidence.current(Paths)
+    checked = access.checked if access is not None else len(paths.rows) if paths is not None else None
+    if checked is not None:
+        yield Fine(ID, f"{counted(checked, 'own path')} accessible")
     elif evidence.running:
         yield evidence.unknown(ID, "access")
+
+
+def _refused(evidence: Evidence, access: Access | None) -> Iterator[AccessProblem]:
+    """What the look at its paths knows besides: other user namespaces, immutable files, noexec mounts."""
+    known = {problem.path for problem in access.problems} if access is not None else set()
+    record = evidence.current(Paths)
+    for row in record.rows if record is not None else ():
+        if row.state == "refused" and not row.source.startswith("fd ") and row.path not in known:
+            yield AccessProblem(row.path, row.needs, row.reason, row.owner, row.mode, row.source)
 
 
 def _said(evidence: Evidence) -> dict[str, list[LogLine]]:

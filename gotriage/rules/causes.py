@@ -36,13 +36,18 @@ def _of_disk(_cause: Finding, effect: Finding) -> bool:
     return any(text in _whole(effect) for text in ("no space left on device", "disk quota exceeded"))
 
 
+def _of_point(cause: Finding, effect: Finding) -> bool:
+    """The consequence is about the mount point, or about a path below it."""
+    return effect.subject == cause.subject or effect.subject.startswith(cause.subject.rstrip("/") + "/")
+
+
 def _of_peer(cause: Finding, effect: Finding) -> bool:
     """The peer is named."""
     return bool(cause.subject) and cause.subject.lower() in _whole(effect)
 
 
 def _of_names(_cause: Finding, effect: Finding) -> bool:
-    return "lookup " in _whole(effect) or "name server" in _whole(effect)
+    return any(text in _whole(effect) for text in ("lookup ", "name server", ":53 "))
 
 
 def _whole(finding: Finding) -> str:
@@ -77,11 +82,24 @@ LINKS: Final[tuple[Link, ...]] = (
     ("oom-killed", _DOWN, lambda cause, _: cause.severity == "critical"),
     ("fd-exhaustion", ("panic", "permission-denied"), _of_descriptors),
     ("fd-exhaustion", ("fd-leak",), _always),
+    ("fd-exhaustion", ("close-wait-leak", "listen-backlog-overflow"), _always),
+    ("fd-leak", ("close-wait-leak",), _always),
+    ("port-exhaustion", ("error-responses",), _of_peer),
     ("fd-exhaustion", ("syscall-errors",), lambda _, effect: effect.subject == "EMFILE"),
     ("disk-full", ("panic", *_DOWN, "error-responses"), _of_disk),
+    ("inodes-exhausted", ("disk-full",), _of_point),
+    ("inodes-exhausted", ("panic", *_DOWN, "error-responses"), _of_disk),
+    ("read-only-filesystem", ("panic", *_DOWN, "error-responses"), lambda _, effect: "read-only" in _whole(effect)),
+    ("zoneinfo-missing", ("panic", *_DOWN), lambda _, effect: "unknown time zone" in _whole(effect)),
+    ("entropy-or-device-missing", ("panic", *_DOWN, "permission-denied"), _of_peer),
+    ("uninterruptible-sleep", ("thread-explosion",), _always),
     ("connection-refused", (*_DOWN, "error-responses"), _of_peer),
     ("peer-timeout", ("slow-requests", "error-responses"), _of_peer),
     ("dns-slow", ("slow-requests", "peer-timeout"), _of_names),
+    ("dns-failure", ("dns-slow",), _always),
+    ("dns-failure", (*_DOWN, "error-responses", "slow-requests", "peer-timeout"), _of_names),
+    ("ca-bundle-missing", ("certificate-untrusted",), lambda _, effect: effect.subject != "clients"),
+    ("certificate-expired", ("certificate-untrusted",), lambda _, effect: effect.subject == "clients"),
     ("cpu-throttled", ("slow-requests",), _always),
     ("missing-library", (*_DOWN, "symbol-version-missing"), _of_library),
     ("symbol-version-missing", _DOWN, _of_library),

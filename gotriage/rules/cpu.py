@@ -117,8 +117,10 @@ def _fix(evidence: Evidence, quota: float) -> str:
     more = max(1, round(quota * 2 + 0.49))
     if name := remedies.unit_name(evidence):
         line = f"{remedies.systemctl(evidence)} set-property {remedies.word(name)} CPUQuota={more * 100}%"
-    elif command := remedies.engine(evidence):
+    elif command := remedies.control(evidence):
         line = f"{command} update --cpus {more} {remedies.word(remedies.container_name(evidence))}"
+    elif remedies.in_pod(evidence):
+        line = f"in the pod's specification: resources.limits.cpu: {more}, or none"
     else:
         line = f"raise the quota of its cgroup to {more} CPUs"
     host = evidence.latest(HostSample)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gotriage.records.findings import Fine
 from gotriage.records.limits import LimitTable
+from gotriage.records.paths import FileSystems, Paths
 from gotriage.records.probes import ProbeEvents
 from gotriage.records.units import count, counted, seconds, share, size
 from gotriage.rules import remedies, tracelook
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gotriage.records.limits import Limit
+    from gotriage.records.paths import FileSystemUse
     from gotriage.rules import Claim
     from gotriage.rules.evidence import Evidence
 
 ID: Final = "disk-full"
-DEFAULTS: Final = {ID: {"log_seconds": 300.0, "seconds": 60.0, "full": 0.98}}
+DEFAULTS: Final = {ID: {"log_seconds": 300.0, "seconds": 60.0, "full": 0.98, "filling": 0.97, "room": 2e9}}
 FULL: Final = ("ENOSPC", "EDQUOT")
 WATCHES: Final = frozenset({"inotify_add_watch", "inotify_init", "inotify_init1", "epoll_ctl", "fanotify_mark"})
 _SAID: Final = {
@@ -55,6 +57,10 @@ def full(evidence: Evidence) -> Iterator[Claim]:
     witnesses = [one for one in (traced, _straced(evidence), _probed(evidence), _logged(evidence)) if one is not None]
     seen = [one for one in witnesses if one.times]
     if not seen:
+        filling = list(_filling(evidence))
+        yield from filling
+        if filling:
+            return
         if traced is not None:
             yield Fine(ID, "no write failed for want of space")
         elif evidence.running:
@@ -75,6 +81,46 @@ def full(evidence: Evidence) -> Iterator[Claim]:
         fix=_fix(paths, disk),
         view="syscalls" if traced is not None and traced.times else "logs",
         subject=disk.subject if disk is not None else paths[0] if paths else evidence.name,
+    )
+
+
+def _filling(evidence: Evidence) -> Iterator[Claim]:
+    """File systems that it writes to and that are nearly full, or whose quota is; nothing has failed so far."""
+    record = evidence.current(FileSystems)
+    for one in record.systems if record is not None else ():
+        if not one.written or one.read_only:
+            continue
+        if (
+            one.quota_bytes
+            and one.quota_used is not None
+            and one.quota_used >= evidence.limit(ID, "full") * one.quota_bytes
+        ):
+            use = f"{size(one.quota_used)} of {size(one.quota_bytes)}"
+            yield _nearly(
+                evidence, one, f"the disk quota is nearly used up: {use}", gone=one.quota_used >= one.quota_bytes
+            )
+        elif one.total_bytes and one.room_bytes is not None:
+            level = 1 - one.room_bytes / one.total_bytes
+            if level >= evidence.limit(ID, "filling") and one.room_bytes < evidence.limit(ID, "room"):
+                left = f"{size(one.room_bytes)} of {size(one.total_bytes)} left" if one.room_bytes else "nothing left"
+                yield _nearly(evidence, one, f"{share(level)} full, {left}", gone=not one.room_bytes)
+
+
+def _nearly(evidence: Evidence, one: FileSystemUse, use: str, *, gone: bool) -> Claim:
+    told = [f"{one.kind} from {one.source}" + (f", on {' on '.join(one.disks)}" if one.disks else "")]
+    paths = evidence.current(Paths)
+    rows = [row for row in paths.rows if row.mount == one.point and "w" in row.needs] if paths is not None else []
+    told += [f"written to: {', '.join(row.path for row in rows[:MOST])}"] if rows else []
+    if paths is not None and paths.deleted_bytes:
+        told.append(f"{counted(paths.deleted, 'deleted file')} that it holds open keep {size(paths.deleted_bytes)}")
+    return evidence.finding(
+        ID,
+        "critical" if gone else "warning",
+        f"{one.point}: {use}",
+        evidence=tuple(told),
+        fix=_fix([f"{one.point}/"], None),
+        view="paths",
+        subject=one.point,
     )
 
 

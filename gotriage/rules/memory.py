@@ -125,10 +125,12 @@ def _more(evidence: Evidence, sample: CgroupSample) -> str:
         go = f"\nlet Go collect before the limit: GOMEMLIMIT={limit * 9 // 10 >> 20}MiB (Go 1.19 and later)"
     if name := remedies.unit_name(evidence):
         return f"{remedies.systemctl(evidence)} set-property {remedies.word(name)} {which}={new}{go}"
-    if command := remedies.engine(evidence):
+    if command := remedies.control(evidence):
         small = new.lower()
         container = remedies.word(remedies.container_name(evidence))
         return f"{command} update --memory {small} --memory-swap {small} {container}{go}"
+    if remedies.in_pod(evidence):
+        return f"in the pod's specification: resources.limits.memory: {new}i{go}"
     return f"raise the limit of {sample.memory_limit_path or 'the cgroup'} to {new}{go}"
 
 

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gotriage.records.files import FileTable
 from gotriage.records.findings import Fine
 from gotriage.records.goroutines import Goroutines
+from gotriage.records.network import Network
 from gotriage.records.units import clock, count, counted, seconds
-from gotriage.rules import golook, remedies, tracelook
+from gotriage.rules import golook, lookups, remedies, tracelook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +130,8 @@ def names(evidence: Evidence) -> Iterator[Claim]:
     said = tracelook.said(evidence, "lookup ", _LOOKUP, long)
     waiting = _asking(evidence, slow)
     number = max(len(late), sum(lines.number for lines in said.values()))
-    if number < evidence.limit(DNS, "times") and not waiting:
+    asked = lookups.slow(evidence, slow)
+    if number < evidence.limit(DNS, "times") and not waiting and not asked:
         yield _answered(evidence, events)
         return
     told = [_look_up(one) for one in sorted(late, key=lambda one: -(one.took or 1e9))[:4]]
@@ -137,15 +139,22 @@ def names(evidence: Evidence) -> Iterator[Claim]:
     told += [
         f"{count(group.count)} goroutines ask a name server; {golook.oldest(evidence, group)}" for group in waiting
     ]
+    traps = lookups.slowing(evidence)
+    told += [*asked[:MOST], *(trap.what for trap in traps[:MOST])]
     server = next((one.by for one in late if one.by), "")
     yield evidence.finding(
         DNS,
         "warning",
-        _slow_title(late, said, waiting) + (f" ({server})" if server else ""),
+        _slow_title(late, said, waiting, asked) + (f" ({server})" if server else ""),
         evidence=tuple(told),
-        fix="ask the server by hand, with the name: dig +tries=1 NAME; the search list and ndots in resolv.conf"
-        " multiply questions; a final dot in the name avoids them",
-        view="probes" if late else "goroutines" if waiting and not said else "logs",
+        fix="\n".join(
+            [
+                *(trap.fix for trap in traps[:MOST] if trap.fix),
+                "ask the servers from inside: press D and s, or: gotriage show dns"
+                f" {lookups.target(evidence)} --trace dns_checks --option name=NAME",
+            ]
+        ),
+        view="probes" if late else "goroutines" if waiting and not said else "logs" if said else "dns",
         since=min((lines.first for lines in said.values()), default=None),
     )
 
@@ -165,7 +174,9 @@ def _look_up(one: ProbeEvent) -> str:
     return f"{one.what}: {one.result} after {seconds(one.took)}"
 
 
-def _slow_title(late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting: list[GoroutineGroup]) -> str:
+def _slow_title(
+    late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting: list[GoroutineGroup], asked: list[str]
+) -> str:
     if late:
         unanswered = sum(one.result == UNANSWERED for one in late)
         longest = max((one.took for one in late if one.took is not None), default=None)
@@ -174,7 +185,9 @@ def _slow_title(late: list[ProbeEvent], said: dict[str, tracelook.Said], waiting
         return f"{counted(len(late), 'slow DNS look-up')}, up to {seconds(longest)}"
     if said:
         return f"DNS look-ups of {next(iter(said))} fail: no answer in time, says its log"
-    return f"{counted(sum(group.count for group in waiting), 'goroutine')} wait for a name server"
+    if waiting:
+        return f"{counted(sum(group.count for group in waiting), 'goroutine')} wait for a name server"
+    return f"look-ups are slow: {asked[0].removeprefix('asked by gotriage: ')}"
 
 
 _RESOLVERS: Final = ("net.(*Resolver).exchange", "net.cgoLookupHostIP", "net.doBlockingWithCtx")
@@ -270,6 +283,8 @@ def silent(evidence: Evidence) -> Iterator[Claim]:
         seen.add(
             peer, int(least), f"{counted(number, 'socket')} in SYN_SENT in two looks: no answer to the first packets"
         )
+    for peer, words in _again_and_again(evidence).items():
+        seen.add(peer, int(least), words)
     for peer, ages in _waiting(evidence).items():
         words = f"{counted(len(ages), 'request')} without an answer, the oldest for {seconds(max(ages))}"
         seen.add(peer, int(least), words)
@@ -283,7 +298,7 @@ def silent(evidence: Evidence) -> Iterator[Claim]:
             evidence=one.told,
             fix=f"see whether it runs and what is on the way: ip route get {where}; a firewall that drops says"
             " nothing\nask with a deadline, so that one silent peer does not hold everything",
-            view="probes" if any("probe" in words for words in one.told) else "logs" if one.since else "files",
+            view="probes" if any("probe" in words for words in one.told) else "logs" if one.since else "network",
             subject=peer,
             since=one.since,
         )
@@ -300,6 +315,19 @@ def _unanswered(evidence: Evidence) -> dict[str, int]:
     found: dict[str, int] = {}
     for key in {(row.local, row.peer) for row in tables[-1].rows if row.state == SYN_SENT} & before:
         found[key[1]] = found.get(key[1], 0) + 1
+    return found
+
+
+def _again_and_again(evidence: Evidence) -> dict[str, str]:
+    """Peers to whom the kernel sends the same segment again and again, as the last look at the network saw it."""
+    record = evidence.current(Network)
+    found = {}
+    for row in record.rows if record is not None else ():
+        if row.what == "out" and row.unanswered:
+            found[row.peer] = (
+                f"{counted(row.unanswered, 'socket')} of {count(row.count)} in {row.state} send the same segment again"
+                f" and again: {counted(row.retransmits or 0, 'segment')} sent again so far"
+            )
     return found
 
 

@@ -61,9 +61,10 @@ def keep(evidence: Evidence, *, line: str, option: str, otherwise: str, was: str
     """How to change a limit for good: a unit's line, a container's option, or the words for a bare process."""
     if unit_name(evidence):
         return drop_in(evidence, line, was)
-    if command := engine(evidence):
-        tool = command if command in ("docker", "podman") else "the container's specification:"
-        return f"{tool} run {option} … (a container keeps what it was made with: make it anew)"
+    if command := control(evidence):
+        return f"{command} run {option} … (a container keeps what it was made with: make it anew)"
+    if engine(evidence):
+        return f"make the container anew with {option} (docker's word; yours in its specification)"
     return otherwise
 
 
@@ -71,18 +72,81 @@ def restart(evidence: Evidence) -> str:
     """The command that restarts the target."""
     if name := unit_name(evidence):
         return f"{systemctl(evidence)} restart {word(name)}"
-    if command := engine(evidence):
-        return f"{command} restart {word(container_name(evidence))}"
-    return "restart it"
+    return _of_container(evidence, RESTARTS) or "restart it"
 
 
 def logs(evidence: Evidence) -> str:
     """The command that shows the target's log."""
     if name := unit_name(evidence):
         return f"journalctl {'--user ' if systemctl(evidence) != 'systemctl' else ''}-u {word(name)} -n 50"
-    if command := engine(evidence):
-        return f"{command} logs --tail 50 {word(container_name(evidence))}"
-    return "its log"
+    return _of_container(evidence, LOGS) or "its log"
+
+
+def start(evidence: Evidence) -> str:
+    """The command that starts the container, "" where none of this machine does."""
+    return _of_container(evidence, STARTS)
+
+
+def inspect(evidence: Evidence) -> str:
+    """The command that shows all that is known of the container, "" where there is none."""
+    return _of_container(evidence, INSPECTS)
+
+
+POD = "pod"
+RESTARTS = {
+    "docker": "docker restart {name}",
+    "podman": "podman restart {name}",
+    "lxc": "lxc-stop -n {name}; lxc-start -n {name}",
+    "nspawn": "machinectl reboot {name}",
+    POD: "kubectl -n {namespace} delete pod {pod} (what made it makes it anew)",
+}
+LOGS = {
+    "docker": "docker logs --tail 50 {name}",
+    "podman": "podman logs --tail 50 {name}",
+    "containerd": "crictl logs --tail 50 {id}",
+    "cri-o": "crictl logs --tail 50 {id}",
+    "nspawn": "journalctl -M {name} -n 50",
+    POD: "kubectl -n {namespace} logs {pod} -c {container} --tail 50",
+}
+STARTS = {
+    "docker": "docker start {name}",
+    "podman": "podman start {name}",
+    "lxc": "lxc-start -n {name}",
+    "nspawn": "machinectl start {name}",
+}
+INSPECTS = {
+    "docker": "docker inspect {name}",
+    "podman": "podman inspect {name}",
+    "containerd": "crictl inspect {id}",
+    "cri-o": "crictl inspect {id}",
+    "lxc": "lxc-info -n {name}",
+    "nspawn": "machinectl status {name}",
+    POD: "kubectl -n {namespace} describe pod {pod}",
+}
+"""What each engine's own command is, and for a container of a pod, which the kubelet looks after, kubectl's."""
+
+
+def control(evidence: Evidence) -> str:
+    """The command of an engine that changes running containers: docker or podman, "" for others."""
+    name = engine(evidence)
+    return name if name in ("docker", "podman") and not in_pod(evidence) else ""
+
+
+def in_pod(evidence: Evidence) -> bool:
+    """Whether the kubelet looks after the container: what is changed behind its back does not last."""
+    pod = evidence.container.pod if evidence.container is not None else None
+    return pod is not None and bool(pod.namespace and pod.name)
+
+
+def _of_container(evidence: Evidence, commands: dict[str, str]) -> str:
+    box = evidence.container
+    short = box.id[:12] if box is not None else (evidence.target.container_id or "")[:12] if evidence.target else ""
+    words = {"name": container_name(evidence), "id": short}
+    line = commands.get(engine(evidence), "")
+    if box is not None and box.pod is not None and in_pod(evidence):
+        words |= {"namespace": box.pod.namespace, "pod": box.pod.name, "container": box.pod.container or box.name}
+        line = commands.get(POD, "")
+    return line.format(**{key: word(text) for key, text in words.items()})
 
 
 def round_up(size: int) -> str:

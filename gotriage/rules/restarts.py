@@ -228,7 +228,8 @@ def _container_down(evidence: Evidence, container: ContainerState | None) -> Fin
     name = remedies.word(remedies.container_name(evidence))
     ran = _lasted(container.started_at, container.finished_at)
     if container.status == "paused":
-        fix = f"{remedies.engine(evidence)} unpause {name}"
+        command = remedies.control(evidence)
+        fix = f"{command} unpause {name}" if command else "let it go on"
         return evidence.finding(DOWN, "info", "the container is paused", fix=fix)
     failed = bool(container.exit_code)
     title = f"the container has {container.status}"
@@ -240,7 +241,7 @@ def _container_down(evidence: Evidence, container: ContainerState | None) -> Fin
         "critical" if failed else "info",
         title,
         evidence=(*told, *(lastwords.own(evidence) if failed else ())),
-        fix=f"{remedies.logs(evidence)}; then {remedies.engine(evidence)} start {name}",
+        fix="; then ".join(line for line in (remedies.logs(evidence), remedies.start(evidence)) if line),
         view="logs",
         since=container.finished_at,
     )

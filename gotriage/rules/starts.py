@@ -171,8 +171,8 @@ def _fix(evidence: Evidence, unit: UnitState, status: int) -> str:
 
 def _inspect(evidence: Evidence) -> str:
     """Its last words, and what the engine knows of it."""
-    command, name = remedies.engine(evidence), remedies.word(remedies.container_name(evidence))
-    return f"{remedies.logs(evidence)}; {command} inspect {name}" if command else remedies.logs(evidence)
+    command = remedies.inspect(evidence)
+    return f"{remedies.logs(evidence)}; {command}" if command else remedies.logs(evidence)
 
 
 def _seen(evidence: Evidence, unit: UnitState) -> str:

@@ -1,7 +1,7 @@
 """What the launcher and the front say to each other: few words, so that root parses one byte and nothing else.
 
 Launcher to front, one datagram each (SOCK_SEQPACKET): a word, a number and a text, and with "agent" the two pipe ends
-of a new agent as SCM_RIGHTS (unix(7)). Front to launcher: the byte `RESTART`.
+of a new agent as SCM_RIGHTS (unix(7)). Front to launcher: one byte, `RESTART`, `SHELL`, `VIEW`, `END`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ import socket
 from dataclasses import dataclass
 
 RESTART = b"R"
+"""The agent hangs."""
+SHELL = b"S"
+"""A shell in the target's namespaces, at the terminal, with this machine's tools; VIEW: with the target's files."""
+VIEW = b"V"
+END = b"E"
+"""The shell is to end: the front is."""
 EXIT_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h: the agent ended of its own accord and wants to be started anew."""
 MOST = 4096
@@ -19,7 +25,10 @@ MOST = 4096
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`what` is "agent" (with its fds: read, write), "died" (another one comes) or "over" (none comes)."""
+    """`what` is "agent" (with its fds: read, write), "died" (another one comes) or "over" (none comes).
+
+    "shell" is the end of a shell that was asked for, with its exit status.
+    """
 
     what: str
     code: int = 0

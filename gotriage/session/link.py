@@ -11,6 +11,7 @@ import select
 import threading
 from collections import deque
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from gotriage import __version__
@@ -44,6 +45,8 @@ SILENCE = 5.0
 """Seconds without a heartbeat after which an agent counts as hung."""
 FIRST = 20.0
 """Seconds that a new agent may take to its first record: on a machine whose every CPU is busy, Python starts slowly."""
+SHELL_TICK = 0.1
+"""Seconds between two looks whether the shell has ended."""
 READ = 1 << 20
 ONE_POLL = 8 << 20
 """Bytes read in one poll at most, so that a flood cannot keep the caller."""
@@ -81,6 +84,7 @@ class Link:
         self._error: GotriageError | None = None
         self._attached = False
         self._ended = False
+        self._shells: SimpleQueue[control.Message] = SimpleQueue()
         self.restarts = 0
         for fd in (read_fd, write_fd):
             if fd >= 0:
@@ -241,6 +245,8 @@ class Link:
             return
         if message.what == "agent":
             self._adopt(*message.fds)
+        elif message.what == "shell":
+            self._shells.put(message)
         elif message.what == "died":
             self._drain()
             self._say_down(message.text)
@@ -294,6 +300,35 @@ class Link:
             request = Request(self._next, op, collectors, since, until, limit, seconds, options or {})
             self._send(encode_request(request))
             return self._next
+
+    def shell(self, what: bytes) -> control.Message:
+        """Have the launcher start a shell, or end it (control.SHELL, VIEW, END), and wait for its end.
+
+        Somebody else polls meanwhile. The terminal has to be free. The message has the exit status, and a text where
+        there was none.
+        """
+        gone = control.Message("shell", EXIT_MISSING, "there is no launcher here that could start a shell")
+        link = self._control
+        if link is None:
+            return gone
+        with suppress(OSError):
+            link.send(what)
+        while True:
+            with suppress(Empty):
+                return self._shells.get(timeout=SHELL_TICK)
+            if self._over and not self._hears_shell(link):  # nobody polls any more
+                return gone
+
+    def _hears_shell(self, link: socket.socket) -> bool:
+        """Listen a moment; False when the launcher is gone."""
+        if link.fileno() < 0:
+            return False
+        if not select.select([link], [], [], SHELL_TICK)[0]:
+            return True
+        message = control.receive(link)
+        if message is not None and message.what == "shell":
+            self._shells.put(message)
+        return message is not None
 
     def close(self) -> None:
         """The agent ends when its request pipe closes."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import AmbiguousTarget, GotriageError, NoSuchTarget, NotPermitted, UsageError
-from gotriage.host import engine_api, engine_parse, engines
+from gotriage.host import engine_api, engine_parse, engines, kubernetes
 from gotriage.host.pidns import PidView
 from gotriage.records.text import clean
 from gotriage.target import pinning
@@ -44,8 +45,10 @@ def attach(spec: TargetSpec, host: Host, deadline: Deadline) -> Target:
             state = engine_api.inspect(endpoint, state.id, deadline.left(engine_api.TIMEOUT))
         except GotriageError as error:
             seen = replace(seen, silent=(*seen.silent, str(error)))
-    follower = ContainerFollower(host, state, endpoint, view, by_name=reference.lstrip("/") == state.name)
-    target = Target(spec, host, name=state.name or state.id[:12], follower=follower)
+    path = kubernetes.path_of(state.pod)
+    by_name = reference.lstrip("/") == state.name or (bool(path) and path.startswith(reference.strip("/")))
+    follower = ContainerFollower(host, state, endpoint, view, by_name=by_name)
+    target = Target(spec, host, name=path or state.name or state.id[:12], follower=follower)
     target.container = ContainerRef(state.engine, state.id, state.name)
     _pinned(target, follower, seen)
     return target
@@ -65,6 +68,10 @@ def _pinned(target: Target, follower: ContainerFollower, seen: Survey) -> None:
         told = {"files": "its state files", "cgroup": "its cgroup alone"}.get(follower.state.source, "the cgroup")
         target.pending.append(event("note", f"{'; '.join(unheard)}: the container is known from {told}"))
     target.pids = follower.members(target)
+    if target.user_uid is not None and target.user_uid == os.geteuid() and follower.state.engine == "podman":
+        name = target.container.name if target.container else target.name
+        text = f"podman unshare gotriage --container {name}: sees memory, files and network of your own containers"
+        target.pending.append(event("note", text))
 
 
 def chosen(reference: str, seen: Survey) -> ContainerState:
@@ -122,6 +129,8 @@ def _in_pod(shown: str, reference: str, candidates: list[ContainerState]) -> Con
     if not running:
         raise NoSuchTarget(f"no container {shown}{near_text(reference, names)}")
     if len(running) > 1:
+        if len({_pod_path(state) for state in running}) == 1:  # an old one of that name is left beside the new one
+            return _one(shown, running)
         listed = ", ".join(_pod_path(state) for state in running[:MAX_LISTED])
         raise AmbiguousTarget(f"{shown} fits {listed}; name one")
     return running[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError, NoSuchTarget
-from gotriage.host import cgroup_names, clock, engine_api, engines
+from gotriage.host import cgroup_names, clock, engine_api, engine_files, engines, kubernetes
 from gotriage.host.cgroup_tree import CgroupTree, group_of
 from gotriage.host.engine_api import Daemons
 from gotriage.records.exits import signal_name
@@ -65,6 +66,8 @@ class ContainerFollower:
         try:
             state, problem = engines.look(self._host, self.state, asked, self._daemons, PATIENCE)
         except NoSuchTarget as error:
+            if following := self._next_of_pod(target, asked):
+                return following
             if not (self._by_name and self._same_name(target)):
                 return Sighting(None, f"the container was removed: {error}")
             state, problem = self.state, ""
@@ -72,7 +75,31 @@ class ContainerFollower:
             self._quiet_until = clock.monotonic() + PAUSE
         if state.source == "api" or not self.state.name:
             self.state = state
-        return self.sighting(state)
+        seen = self.sighting(state)
+        return (self._next_of_pod(target, asked) or seen) if seen.pid is None else seen
+
+    def _next_of_pod(self, target: Target, endpoint: Endpoint | None) -> Sighting | None:
+        """The kubelet restarts a container by making another one in its place: follow that one."""
+        path = kubernetes.path_of(self.state.pod)
+        if not (self._by_name and path):
+            return None
+        for state in self._all(endpoint):
+            if state.id == self.state.id or kubernetes.path_of(state.pod) != path:
+                continue
+            pid, group = engines.main_pid(self._host, state, self._view)
+            if pid is not None:
+                self.state, self.group = state, group
+                target.container = ContainerRef(state.engine, state.id, state.name)
+                return Sighting(pid, "")
+        return None
+
+    def _all(self, endpoint: Endpoint | None) -> list[ContainerState]:
+        """The containers that files and cgroups tell of, and the engine if it is asked."""
+        found = engine_files.containers(self._host) + engines.from_cgroups(self._host)
+        if endpoint is not None:
+            with suppress(GotriageError):
+                found += engine_api.containers(endpoint, PATIENCE)
+        return found
 
     def _same_name(self, target: Target) -> bool:
         """The container was made anew under its name (compose does so): follow that one."""

@@ -57,7 +57,9 @@ def _container(front: Front) -> list[Span]:
         return []
     role = "good" if box.status == "running" else "critical"
     spans: list[Span] = [(box.name or box.id[:12], "strong"), ("  ", ""), (box.status or "state not known", role)]
-    facts = [box.engine, box.image, box.id[:12] if box.name else "", f"health {box.health}" if box.health else ""]
+    pod = f"pod {box.pod.namespace}/{box.pod.name}" if box.pod is not None and box.pod.name else ""
+    health = f"health {box.health}" if box.health else ""
+    facts = [box.engine, pod, health, box.image, box.id[:12] if box.name else ""]
     if box.oom_killed:
         spans.append(("  killed for memory", "critical"))
     return [*spans, *[(f"  {fact}", "dim") for fact in facts if fact]]
@@ -110,7 +112,8 @@ def _process(front: Front) -> list[Span]:
     sample, given = front.session.latest(ProcessSample), front.session.latest(Environment)
     spans: list[Span] = [(f"pid {target.pid}", "strong"), (f"  {target.exe or target.comm}", "")]
     if given is not None and given.user:
-        spans.append((f"  as {given.user}", "dim"))
+        here = f" ({given.uid[1]} here)" if given.uid_inside is not None and len(given.uid) > 1 else ""
+        spans.append((f"  as {given.user}{here}", "dim"))
     if sample is not None and sample.processes > 1:
         spans.append((f"  {sample.processes} processes", "dim"))
     if sample is not None and sample.tracer_pid:

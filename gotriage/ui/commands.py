@@ -26,6 +26,7 @@ def commands(app: App[int], screen: Screen[object]) -> Iterator[tuple[str, str, 
         yield "Jump to a time", "a clock time, or -5m (t)", screen.action_jump
         yield "Snapshot", "all that is known into a file (S)", screen.action_snapshot
         yield "Shell command", "the command that shows the same (e)", screen.action_shell
+        yield "Shell", "in the target's namespaces; leads back here (!)", screen.action_enter
         yield "Help", "keys, source and price of this view (?)", screen.action_help
     other = LIGHT if app.theme == DARK.name else DARK
     yield "Theme", f"change to {other.name}", partial(setattr, app, "theme", other.name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gotriage.records.base import Why
 from gotriage.render.cells import cell, words
-from gotriage.ui.spans import PageLine, labelled
+from gotriage.ui.spans import PageLine, cut_spans, labelled, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,3 +53,15 @@ def section(title: str, pairs: Sequence[tuple[str, str]], width: int, *, column:
             for spans in labelled(label, value, width, indent=2, column=column):
                 yield PageLine(spans, item=(title, label))
     yield PageLine()
+
+
+def beside(left: Sequence[PageLine], right: Sequence[PageLine], width: int) -> Iterator[PageLine]:
+    """Two columns; the cursor goes through the left one, and on where that ends."""
+    for number in range(max(len(left), len(right))):
+        first = left[number] if number < len(left) else PageLine()
+        second = right[number] if number < len(right) else PageLine()
+        spans = cut_spans(first.spans, width)
+        yield PageLine(
+            (*spans, (" " * (width - width_of(spans) + 3), ""), *second.spans),
+            second.item if first.item is None else first.item,
+        )

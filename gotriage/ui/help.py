@@ -54,6 +54,7 @@ KEYS: tuple[tuple[str, tuple[Hint, ...]], ...] = (
             ("S", "snapshot into a file"),
             ("e", "the shell command that shows the same"),
             ("y", "copy the row"),
+            ("!", "a shell in the target's namespaces"),
             ("q Ctrl-C", "quit"),
         ),
     ),

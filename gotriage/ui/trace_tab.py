@@ -81,7 +81,7 @@ class Traced(Tab):
         row = source(self.trace)
         if not self._began and self._live and row is not None and self.front.target is not None:
             self._began = True
-            if row.price == "light" and self.by_itself and not self.running:
+            if row.price == "light" and not row.sends and self.by_itself and not self.running:
                 self.start()
                 self._unasked = True
 
@@ -107,12 +107,12 @@ class Traced(Tab):
             self.start_asking(self.trace, self.options())
 
     def start_asking(self, name: str, options: dict[str, str], seconds: float | None = None) -> None:
-        """Start a trace of this view; heavy ones and those that stop the target only after a yes."""
+        """Start a trace of this view; heavy ones, those that stop the target and active checks only after a yes."""
         row, link = source(name), self.front.link
         if row is None or link is None:
             return
         lasts = seconds or (self.lasts if name == self.trace else row.lasts)
-        if row.price in ("free", "light"):
+        if row.price in ("free", "light") and not row.sends:
             self.start(name, options, lasts)
             return
         from gotriage.ui.traces import question

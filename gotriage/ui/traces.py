@@ -125,7 +125,7 @@ def question(front: Front, name: str, seconds: float, width: int) -> Iterator[Pa
         if row.remedy:
             yield from _paragraph(f"→ {row.remedy}", width, "accent")
     else:
-        yield from _price_lines(front, row, price, width)
+        yield from _price_lines(front, row, "sends" if catalogued is not None and catalogued.sends else price, width)
     yield PageLine()
     start = f" start, {units.seconds(seconds)}, it ends by itself    "
     yield PageLine((("  [y]", "key"), (start, ""), ("[n]", "key"), (" no", "")))
@@ -143,7 +143,7 @@ def _price_lines(front: Front, row: Trace, price: str, width: int) -> Iterator[P
         of = f", {cores / cpu:.0%} of what the target uses now" if cpu else ""
         each = units.seconds(row.price.seconds_per_hit)
         yield from _paragraph(f"About {hits:,.0f} hits a second at {each} each: {cores:.2g} cores{of}.", width)
-    elif price != "stops":
+    elif price not in ("stops", "sends"):
         yield from _paragraph("How often it would be hit is not known beforehand; a meter runs while it does.", width)
     if row.budget is not None:
         text = f"It is held to {row.budget:.0%} of the target's CPU: where it costs more, it looks a part of the time."

@@ -525,3 +525,46 @@ def test_an_agent_that_grew_too_large_starts_anew(program):
     """)
     assert "has grown to" in one.line()["reason"]
     assert one.end()[0] == 0
+
+
+def test_the_front_asks_for_a_shell_with_one_byte_and_hears_of_its_end(program):
+    """It is of the launcher's own target, and the front goes on hearing the agent meanwhile."""
+    one = program(
+        """
+        import threading
+        from gotriage.session import control
+        def front(link):
+            threading.Thread(target=lambda: [link.poll(0.1) for _ in range(600)], daemon=True).start()
+            ended = link.shell(control.SHELL)
+            say(what=ended.what, code=ended.code, text=ended.text)
+            return 0
+        sys.exit(launch(SPEC, front, agent=agent))
+        """,
+        stdin=subprocess.PIPE,
+    )
+    out, err = one.process.communicate("echo from $((40 + 2)) >&2; exit 9\n", timeout=60)
+    assert json.loads(out) == {"what": "shell", "code": 9, "text": ""}
+    assert "from 42" in err
+    assert one.process.returncode == 0
+
+
+def test_behind_sudo_a_shell_is_not_to_be_had_without_it(program):
+    """SUDO_UID names somebody whom sudo does not know: it refuses, and nothing runs."""
+    one = program(
+        """
+        import threading
+        from gotriage.session import control
+        def front(link):
+            threading.Thread(target=lambda: [link.poll(0.1) for _ in range(600)], daemon=True).start()
+            say(code=link.shell(control.VIEW).code, uid=os.geteuid())
+            return 0
+        sys.exit(launch(SPEC, front, agent=agent))
+        """,
+        stdin=subprocess.PIPE,
+        env={"SUDO_UID": "65534"},
+    )
+    out, err = one.process.communicate("echo entered >&2\n", timeout=60)
+    said = json.loads(out)
+    assert said["uid"] == 65534
+    assert said["code"] != 0
+    assert "entered" not in err

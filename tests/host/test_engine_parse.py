@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from gotriage.host import engine_parse
-from gotriage.host.engine_parse import inspected, labels, listed, machine, parse_time, sandbox, stored, task
+from gotriage.host.engine_parse import inspected, labels, listed, parse_time, sandbox, stored, task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -146,9 +146,3 @@ def test_labels_are_bounded_and_those_of_kubernetes_stay():
     assert len(found) == engine_parse.MAX_LABELS
     assert found["io.kubernetes.pod.name"] == "p"
     assert max(map(len, found.values())) <= engine_parse.MAX_LABEL
-
-
-def test_a_machine_file():
-    assert machine("# private\nNAME=box\nCLASS=container\nLEADER=97\n") == ("container", 97)
-    assert machine("CLASS=vm\nLEADER=x\n") == ("vm", None)
-    assert machine("") == ("", None)

@@ -9,8 +9,9 @@ import sys
 import time
 
 import pytest
-from gotriage.collectors.access import AccessCollector, given_paths, needs_of
+from gotriage.collectors.access import AccessCollector
 from gotriage.collectors.environment import EnvironmentCollector
+from gotriage.host.given import given_paths, needs_of
 
 from tests.real.targets import target_of
 

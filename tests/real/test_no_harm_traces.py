@@ -46,12 +46,12 @@ DICE = harm.moments("one for each backend")
 
 
 def _backends() -> list[tuple[str, str, str]]:
-    """View, source and backend of all that is traced."""
+    """View, source and backend of all that is traced; an active check touches nothing of the target."""
     return [
         (view.id, source.name, backend)
         for view in catalog.VIEWS
         for name in view.sources
-        if (source := catalog.source(name)) is not None and source.asked
+        if (source := catalog.source(name)) is not None and source.asked and not source.sends
         for backend in (*(load(path).backend for path in source.backends), *MORE.get(name, ()))
     ]
 

@@ -264,3 +264,7 @@ def test_a_snapshot_is_written_and_its_path_is_said(tmp_path, monkeypatch):
     assert file.name[-20:] in seen
     assert file.name.startswith("gotriage-orders-api-")
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_recording_has_no_namespaces_to_enter():
+    assert "a recording has no namespaces to enter" in shown(made.front(), "exclamation_mark")

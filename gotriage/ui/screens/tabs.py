@@ -38,11 +38,21 @@ OWN_TABS = {
     "files": "gotriage.ui.tabs.files:FilesTab",
     "libraries": "gotriage.ui.tabs.libraries:LibrariesTab",
     "environment": "gotriage.ui.tabs.environment:EnvironmentTab",
+    "namespaces": "gotriage.ui.tabs.namespaces:NamespacesTab",
     "calls": "gotriage.ui.tabs.calls:CallsTab",
     "profile": "gotriage.ui.tabs.profile:ProfileTab",
     "http": "gotriage.ui.tabs.http:HttpTab",
     "syscalls": "gotriage.ui.tabs.syscalls:SyscallsTab",
     "probes": "gotriage.ui.tabs.probes:ProbesTab",
+    "paths": "gotriage.ui.tabs.paths:PathsTab",
+    "minimal": "gotriage.ui.tabs.minimal:MinimalTab",
+    "dns": "gotriage.ui.tabs.dns:DnsTab",
+    "tls": "gotriage.ui.tabs.tls:TlsTab",
+    "network": "gotriage.ui.tabs.network:NetworkTab",
+    "firewall": "gotriage.ui.tabs.firewall:FirewallTab",
+    "container": "gotriage.ui.tabs.container:ContainerTab",
+    "security": "gotriage.ui.tabs.security:SecurityTab",
+    "reach": "gotriage.ui.tabs.reach:ReachTab",
 }
 """Views with a tab of their own; the others get the generic table. Loaded when first seen."""
 

@@ -28,6 +28,7 @@ class Work(Frame):
         Binding("f", "follow", show=False, id="follow"),
         Binding("S", "snapshot", show=False, id="snapshot"),
         Binding("e", "shell", show=False, id="command"),
+        Binding("exclamation_mark", "enter", show=False, id="enter-namespaces"),
         Binding("question_mark", "help", show=False, id="help"),
     ]
 
@@ -95,6 +96,23 @@ class Work(Frame):
         view, command = self.tab.view, self.tab.command()
         build = lambda width: command_page(self.front, command, width)  # noqa: E731  # one expression, used once
         self.app.push_screen(PageScreen(self.front, (view.title, "shell command"), build))
+
+    # -- a shell in the target's namespaces
+
+    def action_enter(self) -> None:
+        """Ask which kind of shell."""
+        from gotriage.ui.entering import HINT, problem
+
+        why = problem(self.front)
+        if why:
+            self.say(why, "warning")
+        else:
+            self.ask("shell in its namespaces", self._enter, hint=HINT)
+
+    def _enter(self, text: str) -> None:
+        from gotriage.ui.entering import shell
+
+        self.say(*shell(self.app, self.front, text))
 
     # -- snapshot
 

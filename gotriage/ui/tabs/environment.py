@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gotriage.records.environment import Access, Environment
 from gotriage.render.cells import words
-from gotriage.ui.detail import section
+from gotriage.ui.detail import beside, section
 from gotriage.ui.page_tab import PageTab
-from gotriage.ui.spans import PageLine, cut_spans, labelled, width_of, wrap
+from gotriage.ui.spans import PageLine, labelled, wrap
 from gotriage.ui.state import note, nothing_page
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def page(given: Environment, access: Access | None, width: int) -> list[PageLine
     right += _some("Build settings", [(k, v) for k, v in given.settings.items() if k not in VCS], left_width)
     if width < WIDE:
         return [*problems, *right[: _end_of_first(right)], *left, *right[_end_of_first(right) :]]
-    return [*problems, *_beside(left, right, left_width)]
+    return [*problems, *beside(left, right, left_width)]
 
 
 def _end_of_first(lines: Sequence[PageLine]) -> int:
@@ -72,18 +72,6 @@ def _end_of_first(lines: Sequence[PageLine]) -> int:
 
 def _some(title: str, pairs: Sequence[tuple[str, str]], width: int, *, column: int = LABEL) -> list[PageLine]:
     return list(section(title, pairs, width, column=column)) if any(value for _, value in pairs) else []
-
-
-def _beside(left: Sequence[PageLine], right: Sequence[PageLine], width: int) -> Iterator[PageLine]:
-    """Two columns; the cursor goes through the left one, and on where that ends."""
-    for number in range(max(len(left), len(right))):
-        first = left[number] if number < len(left) else PageLine()
-        second = right[number] if number < len(right) else PageLine()
-        spans = cut_spans(first.spans, width)
-        yield PageLine(
-            (*spans, (" " * (width - width_of(spans) + 3), ""), *second.spans),
-            second.item if first.item is None else first.item,
-        )
 
 
 def _problems(access: Access | None, width: int) -> Iterator[PageLine]:
@@ -124,8 +112,8 @@ def _build(given: Environment) -> Pairs:
 
 def _process(given: Environment) -> Pairs:
     return [
-        ("user", f"{given.user} ({_ids(given.uid)})" if given.uid else given.user),
-        ("group", _ids(given.gid)),
+        ("user", _who(given.user, given.uid_inside, given.uid)),
+        ("group", _who("", given.gid_inside, given.gid)),
         ("groups", words(given.groups) if given.groups else ""),
         ("capabilities", ", ".join(given.capabilities) or ("none" if given.uid else "")),
         ("no_new_privs", words(given.no_new_privs) if given.no_new_privs is not None else ""),
@@ -136,6 +124,14 @@ def _process(given: Environment) -> Pairs:
         ("cgroup", given.cgroup),
         ("security label", given.security_label),
     ]
+
+
+def _who(name: str, inside: int | None, ids: tuple[int, ...]) -> str:
+    """A name and its numbers; in a user namespace of its own, what it is there and what it is here."""
+    if inside is None:
+        return f"{name} ({_ids(ids)})" if name and ids and name != _ids(ids) else name or _ids(ids)
+    there = f"{name} ({inside})" if name and name != str(inside) else str(inside)
+    return f"{there} in its user namespace, {_ids(ids)} here"
 
 
 def _ids(ids: tuple[int, ...]) -> str:

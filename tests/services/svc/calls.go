@@ -26,7 +26,7 @@ func callFaults(o options) {
 	}
 	if o.dial != "" {
 		go every(10, func(int) {
-			if conn, err := net.DialTimeout("tcp", o.dial, time.Second); err == nil {
+			if conn, err := net.DialTimeout("tcp", o.dial, o.dialTimeout); err == nil {
 				_ = conn.Close()
 			}
 		})

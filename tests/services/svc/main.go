@@ -35,6 +35,7 @@ type options struct {
 	try           string
 	fill          string
 	dial          string
+	dialTimeout   time.Duration
 	dns           string
 	exec          float64
 	crashAfter    time.Duration
@@ -76,6 +77,7 @@ func parse() options {
 	flag.StringVar(&o.try, "try", "", "try to open this file ten times a second, and say nothing")
 	flag.StringVar(&o.fill, "fill", "", "append 80 KiB a second to this file, and say nothing when that fails")
 	flag.StringVar(&o.dial, "dial", "", "connect there by TCP ten times a second, and say nothing when that fails")
+	flag.DurationVar(&o.dialTimeout, "dial-timeout", time.Second, "how long -dial waits for a connection")
 	flag.StringVar(&o.dns, "dns", "", "ask this name server (address:port) for a name twice a second")
 	flag.Float64Var(&o.exec, "exec", 0, "start so many programs a second, one after the other")
 	flag.DurationVar(&o.crashAfter, "crash-after", 0, "exit with -exit-code after so long")

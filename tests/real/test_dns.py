@@ -1,0 +1,177 @@
+"""How services look names up, and name servers that are ill, in network and mount namespaces of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from gotriage.collectors.dns.settings import DnsCollector
+from gotriage.host import Host
+
+from tests.lab import toolchain
+from tests.lab.process import Start, started
+from tests.real.checks import GOTRIAGE, check
+from tests.real.targets import target_of
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of their own take root")]
+SERVER = Path(__file__).parents[1] / "lab" / "nameserver.py"
+ENTER = 'ip link set lo up && {} exec "$0" "$@"'
+
+
+@contextmanager
+def inside(tmp_path, *arguments, servers=(), cgo=False, env=None, **files):
+    """outward in namespaces of its own, with these files of /etc; its name servers run in its network."""
+    binds = []
+    for name, text in files.items():
+        path = tmp_path / name
+        path.write_text(text)
+        binds.append(f"mount --bind {path} /etc/{name.replace('_', '.')} &&")
+    wrapper = ("unshare", "--net", "--mount", "sh", "-c", ENTER.format(" ".join(binds)))
+    how = Start(toolchain.build("outward", cgo=cgo), arguments, wrapper=wrapper, env=env)
+    with started(how) as running:
+        enter = ["nsenter", "-t", str(running.pid), "-n", sys.executable, "-I", str(SERVER), *servers]
+        server = subprocess.Popen(enter, stdout=subprocess.PIPE) if servers else None
+        try:
+            assert server is None or server.stdout.readline() == b"ready\n"
+            yield running
+        finally:
+            if server is not None:
+                server.kill()
+                server.communicate()
+
+
+def show(running, *words):
+    """The records of `show dns`, by kind."""
+    done = subprocess.run(
+        [GOTRIAGE, "show", "dns", "--json", "--pid", str(running.pid), *words],
+        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {record["kind"]: record for record in map(json.loads, done.stdout.splitlines())}
+
+
+def ask(running, *options):
+    words = [word for option in options for word in ("--option", option)]
+    return show(running, "--trace", "dns_checks", *words)["dns_checks"]
+
+
+def traps(record):
+    return {trap["id"] for trap in record.get("traps", ())}
+
+
+def test_the_settings_and_their_traps_as_go_sees_them(tmp_path):
+    conf = "nameserver 127.83.1.1\nsearch a.test b.test\noptions ndots:5 timeout:9\n"
+    hosts = "127.0.0.1 localhost\n10.0.0.1 db.test\n10.0.0.2 db.test\n"
+    with inside(tmp_path, resolv_conf=conf, hosts=hosts, env={**os.environ, "UPSTREAM": "https://api.ok.test/x"}) as it:
+        seen = show(it)
+    dns = seen["dns"]
+    assert "dns_checks" not in seen, "nothing is asked by itself"
+    assert (dns["resolver"], dns["ndots"], dns["search"]) == ("go", 5, ["a.test", "b.test"])
+    assert dns["names"] == ["api.ok.test"]
+    assert [(server["address"], server["listening"]) for server in dns["servers"]] == [("127.83.1.1", False)]
+    assert traps(dns) >= {"loopback-server", "search-amplification", "hosts-twice"}
+
+
+def test_libc_is_asked_where_go_does_not_know_the_settings(tmp_path):
+    conf = "nameserver 127.83.1.1\noptions debug\n"
+    with inside(tmp_path, cgo=True, resolv_conf=conf) as it:
+        assert show(it)["dns"]["resolver"] == "cgo"
+    with inside(tmp_path, cgo=True, resolv_conf=conf, env={**os.environ, "GODEBUG": "netdns=go"}) as it:
+        assert show(it)["dns"]["resolver"] == "go"
+
+
+CONF = "nameserver 127.83.1.1\n"
+CASES = {
+    "plain": (CONF, "hosts: files dns\n", {}),
+    "nothing of hosts": (CONF, "passwd: files\n", {}),
+    "dns first": (CONF, "hosts: dns files\n", {}),
+    "only files": (CONF, "hosts: files\n", {}),
+    "a module": (CONF, "hosts: files resolve dns\n", {}),
+    "multicast": (CONF, "hosts: files mdns4_minimal [NOTFOUND=return] dns myhostname\n", {}),
+    "criteria": (CONF, "hosts: files [SUCCESS=continue] dns\n", {}),
+    "usual criteria": (CONF, "hosts: files [SUCCESS=return NOTFOUND=continue] dns\n", {}),
+    "unknown option": (CONF + "options inet6\n", "hosts: files dns\n", {}),
+    "unknown line": (CONF + "sortlist 1.2.3.4\n", "hosts: files dns\n", {}),
+    "known options": (CONF + "options edns0 trust-ad ndots:3 rotate\n", "hosts: files dns\n", {}),
+    "variable": (CONF, "hosts: files dns\n", {"RES_OPTIONS": "ndots:3"}),
+    "empty variable": (CONF, "hosts: files dns\n", {"LOCALDOMAIN": ""}),
+    "go wanted": (CONF + "options inet6\n", "hosts: files resolve dns\n", {"GODEBUG": "netdns=go+2"}),
+    "cgo wanted": (CONF, "hosts: files dns\n", {"GODEBUG": "netdns=cgo+2"}),
+}
+RARER = ("nothing of hosts", "only files", "criteria", "usual criteria", "unknown line", "empty variable", "dns first")
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARER else []) for case in CASES]
+)
+@pytest.mark.parametrize("cgo", [False, True], ids=["pure Go", "cgo"])
+def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo):
+    """By the program's own account: GODEBUG=netdns=2 has package net write the order of each look-up."""
+    conf, nsswitch, env = CASES[case]
+    env = {**os.environ, "GODEBUG": "netdns=2", **env}
+    with inside(tmp_path, "-lookup=x.test", cgo=cgo, env=env, resolv_conf=conf, nsswitch_conf=nsswitch) as it:
+        it.wait_for(lambda: "hostLookupOrder(x.test) = " in it.log)
+        said = it.log.partition("hostLookupOrder(x.test) = ")[2].split()[0]
+        (dns,) = DnsCollector(Host(), target_of(it.pid)).collect()
+    assert said == ("cgo" if dns.resolver == "cgo" else dns.order.replace(" ", ","))
+
+
+def test_servers_that_are_ill_each_in_its_way(tmp_path):
+    conf = "nameserver 127.83.1.1\nnameserver 127.83.1.2\nsearch a.test\noptions ndots:2 timeout:3\n"
+    servers = ["127.83.1.1=dead", "127.83.1.2=ok", "127.83.1.3=flood"]
+    hosts = "10.7.7.7 ok.test\n"
+    with inside(tmp_path, servers=servers, resolv_conf=conf, hosts=hosts) as it:
+        first = ask(it, "name=ok.test", "timeout=1")
+        assert traps(first) >= {"dead-first-server", "stale-hosts-entry"}
+        assert (first["names"][0]["by"], first["names"][0]["addresses"]) == ("hosts file", ["10.7.7.7"])
+        flooded = ask(it, "name=ok.test.", "server=127.83.1.3", "timeout=2")
+        assert any("10.1.2.3" in row.get("addresses", ()) for row in flooded["rows"])
+
+
+@pytest.mark.slow
+def test_other_ways_to_be_ill(tmp_path):
+    servers = ["127.83.1.4=cut", "127.83.1.5=servfail", "127.83.1.6=four"]
+    with inside(tmp_path, servers=servers, resolv_conf="nameserver 127.83.1.4\n") as it:
+        cut = ask(it, "name=ok.test.", "server=127.83.1.4")
+        assert {row["transport"] for row in cut["rows"] if row["server"] == "127.83.1.4"} >= {"udp", "tcp"}
+        assert "tcp-blocked" not in traps(cut)
+        assert "server-refuses" in traps(ask(it, "name=ok.test.", "server=127.83.1.5"))
+        assert "aaaa-delay" in traps(ask(it, "name=ok.test.", "server=127.83.1.6", "timeout=1"))
+        silent = ask(it, "name=x.test.", "server=127.83.1.9", "timeout=1")
+        assert traps(silent) >= {"all-servers-dead"}
+        assert "connection refused" in silent["rows"][0]["error"]
+
+
+def test_a_search_list_multiplies_the_questions(tmp_path):
+    conf = "nameserver 127.83.1.2\nsearch a.test b.test\noptions ndots:5\n"
+    with inside(tmp_path, servers=["127.83.1.2=ok"], resolv_conf=conf) as it:
+        name = ask(it, "name=ok.test")["names"][0]
+    assert (name["questions"], name["in_vain"], name["asked_as"]) == (6, 4, "ok.test.")
+
+
+def found(running, rule):
+    """The findings of a rule while the service logs."""
+    return [one for one in check("--pid", running.pid, "--for", "4s")[0] if one["id"] == rule]
+
+
+def test_a_name_that_does_not_exist_is_a_finding_and_one_that_does_is_none(tmp_path):
+    conf = "nameserver 127.83.1.2\nsearch a.test\n"
+    with inside(tmp_path, "-lookup=orders.test", servers=["127.83.1.2=ok"], resolv_conf=conf) as it:
+        (finding,) = found(it, "dns-failure")
+    assert finding["severity"] == "warning"
+    assert finding["subject"] == "orders.test"
+    assert any("search a.test" in text for text in finding["evidence"])
+    with inside(tmp_path, "-lookup=ok.test", servers=["127.83.1.2=ok"], resolv_conf=conf) as it:
+        assert check("--pid", it.pid, "--for", "4s")[0] == []
+
+
+def test_a_resolver_of_another_network_namespace_is_critical(tmp_path):
+    with inside(tmp_path, "-lookup=orders.test", resolv_conf="nameserver 127.0.0.53\n") as it:
+        finding = found(it, "dns-failure")[0]
+    assert finding["severity"] == "critical"
+    assert any("nothing listens on its port 53" in text for text in finding["evidence"])

@@ -1,0 +1,3 @@
+module example.com/gotriage/outward
+
+go 1.19
