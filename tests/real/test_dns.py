@@ -8,10 +8,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gotriage.collectors.dns.settings import DnsCollector
-from gotriage.host import Host
+from gotriage.host import Host, dnsask
+from gotriage.host.dnsask import Query
 
 from tests.lab import toolchain
 from tests.lab.process import Start, started
@@ -175,3 +177,36 @@ def test_a_resolver_of_another_network_namespace_is_critical(tmp_path):
         finding = found(it, "dns-failure")[0]
     assert finding["severity"] == "critical"
     assert any("nothing listens on its port 53" in text for text in finding["evidence"])
+
+
+def test_a_container_from_scratch_with_a_network_of_its_own(engine, sdlab):
+    """Without nsswitch.conf; its resolver is an address that means another machine there; in a user namespace, too."""
+    if engine.name == "podman":
+        options = ("--user=1000:1000", "--read-only", "--uidmap=0:100000:65536")  # no network: no resolv.conf
+    else:
+        options = ("--user=1000:1000", "--read-only", "--cap-drop=ALL", "--dns=127.0.0.53", "--dns-search=corp.test")
+    engine.run("names", engine.image(toolchain.build("outward")), "-lookup=api.corp.test", options=options)
+    words = ("--root-pid", sdlab.pid, "--container", "names")
+    (finding,) = [one for one in check(*words, "--for", "3s")[0] if one["id"] == "dns-failure"]
+    assert finding["severity"] == "critical"
+    expected = "/etc/resolv.conf: missing" if engine.name == "podman" else "nothing listens on its port 53"
+    assert any(expected in text for text in finding["evidence"])
+    running = SimpleNamespace(pid=engine.pid("names"))
+    assert "all-servers-dead" in traps(ask(running, "name=api.corp.test"))
+
+
+def test_no_child_is_left_and_a_target_that_is_gone_is_an_error(tmp_path):
+    servers = ["127.83.1.3=flood"]
+    with inside(tmp_path, servers=servers, resolv_conf="nameserver 127.83.1.3\n") as it:
+        net = f"/proc/{it.pid}/ns/net"
+        queries = [Query("127.83.1.3", f"{number}.test.", kind) for number in range(40) for kind in ("A", "AAAA")]
+        replies = dnsask.ask(net, queries, 2.0)
+        assert len(replies) == 80
+        fds = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            dnsask.ask(net, queries[:2], 1.0)
+        assert len(os.listdir("/proc/self/fd")) == fds
+    with pytest.raises(OSError, match="No such"):
+        dnsask.ask(net, queries, 1.0)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
