@@ -173,3 +173,37 @@ def test_the_kernel_answers_about_clock_and_random_numbers():
     state = timekeeping.clock_state()
     assert state is not None
     assert state.most_error >= 0
+
+
+def test_traps_in_the_root_are_stepped_over(tmp_path, build):
+    """FIFOs, folders, links to the host, a hosts file of 10 GB: each is a value, nothing hangs or is read for long."""
+
+    def fill(root):
+        good_devices(root)
+        for name in ("etc", "usr/share/zoneinfo/Europe", "proc", "lib64"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/hosts").touch()
+        os.truncate(root / "etc/hosts", 10 << 30)
+        (root / "usr/share/zoneinfo/Europe/Berlin").mkdir()
+        (root / "proc/meminfo").symlink_to("meminfo")
+        (root / "tmp").symlink_to("/proc/1/root/tmp")
+        (root / "dev/shm").symlink_to("shm")
+
+    env = {"TZ": ":Europe/Berlin", "PATH": "/usr/bin", "HOME": "/dev/zero"}
+    with in_root(tmp_path, build, fill=fill, env=env) as running:
+        target = target_of(running.pid)
+        collector = MinimalCollector(target.host, target)
+        (record,) = collector.collect()
+        (tmp_path / "usr/share/zoneinfo/Europe/Berlin").rmdir()
+        os.mkfifo(tmp_path / "usr/share/zoneinfo/Europe/Berlin")
+        held = len(os.listdir("/proc/self/fd"))
+        (again,) = collector.collect()
+        assert len(os.listdir("/proc/self/fd")) == held
+    assert again.rows == record.rows
+    found = rows(record)
+    assert found["local time"].state == "fault"
+    assert found["host name"].state == "note"
+    assert found["/proc"].state == "note"
+    assert found["/dev/shm"].state == "note"
+    assert found["HOME"].value == "/dev/zero: a file of another type"
+    assert found["TMPDIR (/tmp)"].value == "/tmp: missing"

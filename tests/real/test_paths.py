@@ -222,6 +222,21 @@ def test_a_link_that_leads_to_another_file_system(process, tmp_path):
         assert system_of(systems, place).written
 
 
+def test_a_log_that_root_has_opened_for_it_is_in_order(process, tmp_path):
+    opened_up(tmp_path)
+    with (tmp_path / "own.log").open("w") as log:
+        (tmp_path / "own.log").chmod(0o600)
+        row = row_of(look(process(stderr=log, **NOBODY))[0], tmp_path / "own.log")
+    assert row.state == "ok"
+    assert row.reason == "open; opening it anew is refused: uid 65534 may not write it"
+
+
+def test_a_working_directory_that_is_given_to_write_in_as_well(process, tmp_path):
+    opened_up(tmp_path)
+    row = row_of(look(process("--data-dir", tmp_path, cwd=tmp_path, **NOBODY))[0], tmp_path)
+    assert (row.needs, row.state, row.source) == ("wx", "refused", "working directory")
+
+
 # -- file systems
 
 

@@ -57,7 +57,9 @@ def paths_of(host: Host, pid: int, remote: tuple[str, ...], *, same_user: bool) 
     known: dict[str, Used] = {}
 
     def add(one: Used) -> None:
-        if one.path.startswith("/") and one.path not in known:
+        if one.path in known:
+            known[one.path].given = known[one.path].given or one.given
+        elif one.path.startswith("/"):
             known[one.path] = one
 
     add(Used(cwd, source="working directory", needs="x"))
@@ -98,8 +100,8 @@ def _opened(host: Host, pid: int, remote: tuple[str, ...], found: Found, known: 
     for used in new[:MOST_OPEN]:
         known[used.path] = used
     for used in rest:  # a path that it was given as well: opened for writing is used for writing
-        if used.path in known and known[used.path] is not used and not known[used.path].needs:
-            known[used.path].needs = used.needs
+        if used.path in known and known[used.path] is not used:
+            known[used.path].needs += used.needs
     found.omitted = len(new[MOST_OPEN:])
 
 
