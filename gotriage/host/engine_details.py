@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_WORDS: Final = 200
 """Words of a command, mounts, ports and the like that are kept."""
+MAX_WORD: Final = 4096
+"""Characters of a word of a command."""
 MAX_OUTPUT: Final = 500
 """Characters of a health check's last output."""
 
@@ -83,17 +85,21 @@ def of_health(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(words: list[Any]) -> tuple[str, ...]:
-    kept = [word for word in words if isinstance(word, str)][:MAX_WORDS]
-    return tuple(clean(word, 4096) for word in mask_argv(kept))
+    return tuple(clean(word, MAX_WORD) for word in mask_argv(_texts(words)))
+
+
+def _texts(words: list[Any]) -> list[str]:
+    """Bounded: an image may hold megabytes, and masking takes its time."""
+    return [word[:MAX_WORD] for word in words[:MAX_WORDS] if isinstance(word, str)]
 
 
 def _health(health: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    test = [word for word in listing(mapping(config.get("Healthcheck")).get("Test")) if isinstance(word, str)]
+    test = _texts(listing(mapping(config.get("Healthcheck")).get("Test")))
     if not health.get("Status") and not test:
         return {}
     last = next((mapping(entry) for entry in reversed(listing(health.get("Log")))), {})
     output = last.get("Output")
-    code, said = last.get("ExitCode"), text(output.strip(), MAX_OUTPUT) if isinstance(output, str) else ""
+    code, said = last.get("ExitCode"), text(output[:MAX_WORD].strip(), MAX_OUTPUT) if isinstance(output, str) else ""
     failed = isinstance(code, int) and code != 0
     shown = f"status {code}: {said}" if failed and said else f"status {code}" if failed else said
     streak = health.get("FailingStreak")
@@ -258,7 +264,7 @@ def listing(value: object) -> list[Any]:
 
 def text(value: object, limit: int) -> str:
     """A cleaned text without secrets; "" for anything else."""
-    return clean(mask_text(value), limit) if isinstance(value, str) else ""
+    return clean(mask_text(value[: limit + MAX_WORD]), limit) if isinstance(value, str) else ""
 
 
 def _flag(value: object) -> bool | None:

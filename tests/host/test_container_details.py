@@ -96,6 +96,15 @@ def test_rubbish_in_the_details_is_no_error(found):
     assert (state.command, state.ports, state.capabilities, state.health_failing) == ((), (), (), None)
 
 
+def test_megabytes_of_an_image_are_cut_before_they_are_read():
+    long = "a=b " * 500_000
+    config = {"Healthcheck": {"Test": ["CMD-SHELL", long]}, "User": long, "Labels": {"x": long}}
+    found = {"Path": long, "Args": [long] * 1000, "Config": config, "State": {"Health": {"Log": [{"Output": long}]}}}
+    state = engine_parse.inspected("docker", found)
+    assert len(state.command) <= 200
+    assert max(map(len, (*state.command, state.user, state.health_test, state.health_output))) <= 4096
+
+
 # -- OCI specifications
 
 
