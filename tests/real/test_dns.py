@@ -26,7 +26,7 @@ ENTER = 'ip link set lo up && {} exec "$0" "$@"'
 
 
 @contextmanager
-def inside(tmp_path, *arguments, servers=(), cgo=False, env=None, **files):
+def inside(tmp_path, *arguments, servers=(), cgo=False, go=toolchain.NEWEST, env=None, **files):
     """outward in namespaces of its own, with these files of /etc; its name servers run in its network."""
     binds = []
     for name, text in files.items():
@@ -34,7 +34,7 @@ def inside(tmp_path, *arguments, servers=(), cgo=False, env=None, **files):
         path.write_text(text)
         binds.append(f"mount --bind {path} /etc/{name.replace('_', '.')} &&")
     wrapper = ("unshare", "--net", "--mount", "sh", "-c", ENTER.format(" ".join(binds)))
-    how = Start(toolchain.build("outward", cgo=cgo), arguments, wrapper=wrapper, env=env)
+    how = Start(toolchain.build("outward", go=go, cgo=cgo), arguments, wrapper=wrapper, env=env)
     with started(how) as running:
         enter = ["nsenter", "-t", str(running.pid), "-n", sys.executable, "-I", str(SERVER), *servers]
         server = subprocess.Popen(enter, stdout=subprocess.PIPE) if servers else None
@@ -111,12 +111,20 @@ RARER = ("nothing of hosts", "only files", "criteria", "usual criteria", "unknow
 @pytest.mark.parametrize(
     "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARER else []) for case in CASES]
 )
-@pytest.mark.parametrize("cgo", [False, True], ids=["pure Go", "cgo"])
-def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo):
+@pytest.mark.parametrize(
+    ("cgo", "go"),
+    [
+        pytest.param(True, toolchain.NEWEST, id="cgo"),
+        pytest.param(False, toolchain.NEWEST, id="pure Go", marks=pytest.mark.slow),
+        pytest.param(True, "1.18.10", id="cgo, Go 1.18", marks=pytest.mark.slow),
+        pytest.param(True, "1.21.13", id="cgo, Go 1.21", marks=pytest.mark.slow),
+    ],
+)
+def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo, go):
     """By the program's own account: GODEBUG=netdns=2 has package net write the order of each look-up."""
     conf, nsswitch, env = CASES[case]
     env = {**os.environ, "GODEBUG": "netdns=2", **env}
-    with inside(tmp_path, "-lookup=x.test", cgo=cgo, env=env, resolv_conf=conf, nsswitch_conf=nsswitch) as it:
+    with inside(tmp_path, "-lookup=x.test", cgo=cgo, go=go, env=env, resolv_conf=conf, nsswitch_conf=nsswitch) as it:
         it.wait_for(lambda: "hostLookupOrder(x.test) = " in it.log)
         said = it.log.partition("hostLookupOrder(x.test) = ")[2].split()[0]
         (dns,) = DnsCollector(Host(), target_of(it.pid)).collect()
@@ -125,7 +133,7 @@ def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo):
 
 def test_servers_that_are_ill_each_in_its_way(tmp_path):
     conf = "nameserver 127.83.1.1\nnameserver 127.83.1.2\nsearch a.test\noptions ndots:2 timeout:3\n"
-    servers = ["127.83.1.1=dead", "127.83.1.2=ok", "127.83.1.3=flood"]
+    servers = ["127.83.1.1=dead", "127.83.1.2=ok", "127.83.1.3=flood", "127.83.1.8=noise"]
     hosts = "10.7.7.7 ok.test\n"
     with inside(tmp_path, servers=servers, resolv_conf=conf, hosts=hosts) as it:
         first = ask(it, "name=ok.test", "timeout=1")
@@ -133,6 +141,10 @@ def test_servers_that_are_ill_each_in_its_way(tmp_path):
         assert (first["names"][0]["by"], first["names"][0]["addresses"]) == ("hosts file", ["10.7.7.7"])
         flooded = ask(it, "name=ok.test.", "server=127.83.1.3", "timeout=2")
         assert any("10.1.2.3" in row.get("addresses", ()) for row in flooded["rows"])
+        deaf = ask(it, "name=ok.test.", "server=127.83.1.8", "timeout=2")
+        assert {row["error"] for row in deaf["rows"] if row["server"] == "127.83.1.8"} == {
+            "it sends again and again what was not asked for"
+        }
 
 
 @pytest.mark.slow
