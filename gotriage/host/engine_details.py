@@ -41,7 +41,7 @@ def of_inspect(found: Mapping[str, Any], config: Mapping[str, Any], limits: Mapp
     state = mapping(found.get("State"))
     return {
         "image_id": text(found.get("Image"), 128),
-        "command": _command([found.get("Path"), *listing(found.get("Args"))]),
+        "command": _command(_started(found, config)),
         "working_directory": text(config.get("WorkingDir"), 4096),
         "user": text(config.get("User"), 256),
         "runtime": text(limits.get("Runtime"), 64),
@@ -82,6 +82,12 @@ def of_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 def of_health(found: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ContainerState from podman's healthcheck.log, which has the shape of State.Health."""
     return _health(found, {}) | {"health": text(found.get("Status"), 64)}
+
+
+def _started(found: Mapping[str, Any], config: Mapping[str, Any]) -> list[Any]:
+    """Path and arguments; podman 4.3 gives the path as an argument where there is none."""
+    path, words = found.get("Path"), listing(found.get("Args"))
+    return [path] if words == [path] and not listing(config.get("Cmd")) else [path, *words]
 
 
 def _command(words: list[Any]) -> tuple[str, ...]:

@@ -96,6 +96,16 @@ def test_rubbish_in_the_details_is_no_error(found):
     assert (state.command, state.ports, state.capabilities, state.health_failing) == ((), (), (), None)
 
 
+def test_a_command_without_arguments():
+    for args, cmd, command in (
+        ([], None, ("/svc",)),
+        (["/svc"], [], ("/svc",)),
+        (["/svc"], ["/svc"], ("/svc", "/svc")),
+    ):
+        found = {"Path": "/svc", "Args": args, "Config": {"Cmd": cmd}}
+        assert engine_parse.inspected("podman", found).command == command
+
+
 def test_megabytes_of_an_image_are_cut_before_they_are_read():
     long = "a=b " * 500_000
     config = {"Healthcheck": {"Test": ["CMD-SHELL", long]}, "User": long, "Labels": {"x": long}}
