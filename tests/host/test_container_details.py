@@ -337,6 +337,7 @@ lxc.start.auto = 1
     assert found["capabilities"] == ("-sys_module", "-mac_admin")
     assert (found["network_mode"], found["restart_policy"]) == ("veth", "started at boot")
     assert machines.parse_lxc("")["command"] == ()
+    assert machines.parse_lxc("lxc.net.0.type = none")["network_mode"] == "host"
 
 
 def test_a_machine_file():
