@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from gotriage.collectors.dns.settings import DnsCollector
-from gotriage.host import Host, dnsask
+from gotriage.host import Host, dnsask, nameless
 from gotriage.host.dnsask import Query
+from gotriage.host.inroot import InRoot
 
 from tests.lab import toolchain
 from tests.lab.process import Start, started
@@ -222,3 +223,58 @@ def test_no_child_is_left_and_a_target_that_is_gone_is_an_error(tmp_path):
         dnsask.ask(net, queries, 1.0)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@contextmanager
+def cabled(running, *manners):
+    """A process in a namespace of its own as 10.83.0.2, by a veth pair to the service's, which is 10.83.0.1."""
+    other = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
+    enter = ["nsenter", "-n", "-t", str(running.pid)]
+    try:
+        ours = os.readlink("/proc/self/ns/net")
+        running.wait_for(lambda: os.readlink(f"/proc/{other.pid}/ns/net") != ours)
+        for words in (
+            [*enter, "ip", "link", "add", "in", "type", "veth", "peer", "name", "out", "netns", str(other.pid)],
+            [*enter, "ip", "addr", "add", "10.83.0.1/24", "dev", "in"],
+            [*enter, "ip", "link", "set", "in", "up"],
+            ["nsenter", "-n", "-t", str(other.pid), "ip", "addr", "add", "10.83.0.2/24", "dev", "out"],
+            ["nsenter", "-n", "-t", str(other.pid), "ip", "link", "set", "out", "up"],
+        ):
+            subprocess.run(words, check=True)
+        server = subprocess.Popen(
+            ["nsenter", "-n", "-t", str(other.pid), sys.executable, "-I", str(SERVER), *manners], stdout=subprocess.PIPE
+        )
+        try:
+            assert server.stdout.readline() == b"ready\n"
+            yield ["nsenter", "-n", "-t", str(other.pid)]
+        finally:
+            server.kill()
+            server.communicate()
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.slow
+def test_a_server_behind_a_firewall_that_lets_only_udp_through(tmp_path):
+    conf = "nameserver 10.83.0.2\n"
+    with inside(tmp_path, resolv_conf=conf) as it, cabled(it, "10.83.0.2=cut") as there:
+        found = ask(it, "name=ok.test.")
+        assert next(row["addresses"] for row in found["rows"] if row["transport"] == "tcp") == ["10.1.2.3"]
+        chain = "add table inet f; add chain inet f i { type filter hook input priority 0; }"
+        rules = f"{chain}; add rule inet f i tcp dport 53 drop"
+        subprocess.run([*there, "nft", rules], check=True)
+        assert "tcp-blocked" in traps(ask(it, "name=ok.test.", "timeout=1"))
+        subprocess.run([*there, "nft", "add rule inet f i udp dport 53 drop"], check=True)
+        assert traps(ask(it, "name=ok.test.", "timeout=1")) == {"all-servers-dead"}
+
+
+def test_a_peers_name_is_found_as_the_target_would(tmp_path):
+    servers = ["127.83.1.2=ok"]
+    with inside(tmp_path, servers=servers, resolv_conf="nameserver 127.83.1.2\n", hosts="10.7.7.7 db.test\n") as it:
+        net = f"/proc/{it.pid}/ns/net"
+        with InRoot(f"/proc/{it.pid}/root") as root:
+            found = {
+                name: nameless.addresses(root, net, name) for name in ("ok.test", "DB.test", "x.test", "[::1]", "")
+            }
+    assert found == {"ok.test": ["10.1.2.3"], "DB.test": ["10.7.7.7"], "x.test": [], "[::1]": ["::1"], "": []}
