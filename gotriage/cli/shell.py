@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.cli.main import complain
 from gotriage.cli.parser import needed_target
 from gotriage.errors import MissingFacility, TargetError, UsageError
-from gotriage.host import Host, enter, tools
+from gotriage.host import Host, enter, privilege, tools
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         if (program := _program(arguments.words, inside="mnt" in kinds)) is None:
             complain(f"{arguments.words[0]}: no such program in {', '.join(tools.FOLDERS)}")
             return enter.NOT_FOUND
+        if arguments.ns is None and not privilege.is_root():
+            kinds = (*kinds, "user")  # in a namespace of users that is one's own one has the rights that it takes
         return enter.run(_entry(target, main, kinds, *program))
     finally:
         release(target)

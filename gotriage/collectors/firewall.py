@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.errors import AS_ROOT, GotriageError, NotPermitted
 from gotriage.host import clock, ownsockets
 from gotriage.host.cgroupfs import Cgroups
-from gotriage.host.firewall import groups, read
+from gotriage.host.firewall import groups, read, zones
 from gotriage.host.firewall.evaluate import decide
 from gotriage.host.firewall.model import REFUSES, Packet
 from gotriage.host.ownsockets import split
@@ -32,6 +32,7 @@ MOST_RULES: Final = 40
 TALKING: Final = ("ESTABLISHED", "SYN_SENT")
 FIRST_PAUSE: Final = 0.4
 """Seconds between two looks at counters, at the first look only: whether they move is known at once."""
+ZONES_EVERY: Final = 60.0
 OWN, MACHINE = "own", "machine"
 
 Wanted = tuple[str, str, str, str]
@@ -86,6 +87,7 @@ class FirewallCollector:
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
+        self._zones_known: tuple[float, dict[str, str]] | None = None
         self._before: dict[tuple[str, str, str, int], int] = {}
         self._now: dict[tuple[str, str, str, int], int] = {}
 
@@ -125,7 +127,7 @@ class FirewallCollector:
             return None
 
     def _record(self, at: datetime, rows: list[Filtered], own: Found, *, shared: bool) -> Firewall:
-        rules = own.rules.rules
+        rules, manager = own.rules.rules, _manager(own)
         refusing = sorted((rule for rule in rules if rule.verdict in REFUSES), key=lambda rule: -(rule.packets or 0))
         return Firewall(
             at=at,
@@ -135,7 +137,8 @@ class FirewallCollector:
             rules_count=len(rules) + own.rules.more,
             rules=tuple(self._filter_rule(rule, own) for rule in refusing[:MOST_RULES]),
             tools=tuple(own.tools),
-            manager=_manager(own),
+            manager=manager,
+            zones=self._zones() if manager == "firewalld" else {},
             programs=tuple(self._programs()),
             shared=shared,
         )
@@ -193,6 +196,12 @@ class FirewallCollector:
             names_port=any(_names_port(one, port) for one in (*answer.path, *([rule] if rule else []))),
             exceptions=tuple(_text(one) for one in answer.exceptions[:8]),
         )
+
+    def _zones(self) -> dict[str, str]:
+        """What firewalld says of itself, asked every minute."""
+        if self._zones_known is None or clock.monotonic() - self._zones_known[0] > ZONES_EVERY:
+            self._zones_known = (clock.monotonic(), zones.zones(self._host))
+        return self._zones_known[1]
 
     def _programs(self) -> list[GroupProgram]:
         """BPF programs at the target's cgroup; none where they may not be asked for."""

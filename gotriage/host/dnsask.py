@@ -22,8 +22,8 @@ from gotriage.host.forked import in_child, join_namespace
 PORT: Final = 53
 MOST: Final = 96
 """Questions at once."""
-MOST_PACKETS: Final = 2000
-"""Packets that are looked at: a server that floods costs no more."""
+MOST_NOISE: Final = 256
+"""Packets to one question that do not answer it: a server that floods costs no more."""
 NOBODY: Final = 65534
 
 
@@ -79,10 +79,11 @@ class _Open:
         self.socket = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self.sent = clock.monotonic()
         self.data = b""
+        self.noise = 0
         message = dnswire.question(number, query.name, query.kind)
         self.unsent = struct.pack("!H", len(message)) + message if query.tcp else b""
         with suppress(BlockingIOError):
-            self.socket.connect((query.server.partition("%")[0], PORT))
+            self.socket.connect(_address(query.server))
         if not query.tcp:
             self.socket.send(message)
 
@@ -103,6 +104,9 @@ class _Open:
                 return None
             data = self.data[2:]
         if not dnswire.asked(data, self.number, self.query.name, self.query.kind):
+            self.noise += 1
+            if self.noise > MOST_NOISE:
+                raise OSError(0, "it sends again and again what was not asked for")
             return None
         return Reply(clock.monotonic() - self.sent, data)
 
@@ -120,11 +124,10 @@ def _ask_here(queries: list[Query], timeout: float) -> list[Reply]:
             continue
         waiting[one.socket.fileno()] = place, one
         poll.register(one.socket, select.POLLOUT if one.unsent else select.POLLIN)
-    until, packets = clock.monotonic() + timeout, 0
-    while waiting and packets < MOST_PACKETS and (left := until - clock.monotonic()) > 0:
+    until = clock.monotonic() + timeout
+    while waiting and (left := until - clock.monotonic()) > 0:
         for fd, _ in poll.poll(left * 1000):
             place, one = waiting[fd]
-            packets += 1
             try:
                 reply = one.step()
             except BlockingIOError:
@@ -139,6 +142,12 @@ def _ask_here(queries: list[Query], timeout: float) -> list[Reply]:
             elif not one.unsent:
                 poll.modify(fd, select.POLLIN)
     return replies
+
+
+def _address(server: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    """As connect(2) takes it; "fe80::1%eth0" with the number of that interface. Raises OSError when there is none."""
+    address, _, zone = server.partition("%")
+    return (address, PORT, 0, socket.if_nametoindex(zone)) if zone else (address, PORT)
 
 
 def _words(error: OSError) -> str:

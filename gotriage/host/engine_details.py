@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_WORDS: Final = 200
 """Words of a command, mounts, ports and the like that are kept."""
+MAX_WORD: Final = 4096
+"""Characters of a word of a command."""
 MAX_OUTPUT: Final = 500
 """Characters of a health check's last output."""
 
@@ -39,7 +41,7 @@ def of_inspect(found: Mapping[str, Any], config: Mapping[str, Any], limits: Mapp
     state = mapping(found.get("State"))
     return {
         "image_id": text(found.get("Image"), 128),
-        "command": _command([found.get("Path"), *listing(found.get("Args"))]),
+        "command": _command(_started(found, config)),
         "working_directory": text(config.get("WorkingDir"), 4096),
         "user": text(config.get("User"), 256),
         "runtime": text(limits.get("Runtime"), 64),
@@ -82,18 +84,28 @@ def of_health(found: Mapping[str, Any]) -> dict[str, Any]:
     return _health(found, {}) | {"health": text(found.get("Status"), 64)}
 
 
+def _started(found: Mapping[str, Any], config: Mapping[str, Any]) -> list[Any]:
+    """Path and arguments; podman 4.3 gives the path as an argument where there is none."""
+    path, words = found.get("Path"), listing(found.get("Args"))
+    return [path] if words == [path] and not listing(config.get("Cmd")) else [path, *words]
+
+
 def _command(words: list[Any]) -> tuple[str, ...]:
-    kept = [word for word in words if isinstance(word, str)][:MAX_WORDS]
-    return tuple(clean(word, 4096) for word in mask_argv(kept))
+    return tuple(clean(word, MAX_WORD) for word in mask_argv(_texts(words)))
+
+
+def _texts(words: list[Any]) -> list[str]:
+    """Bounded: an image may hold megabytes, and masking takes its time."""
+    return [word[:MAX_WORD] for word in words[:MAX_WORDS] if isinstance(word, str)]
 
 
 def _health(health: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    test = [word for word in listing(mapping(config.get("Healthcheck")).get("Test")) if isinstance(word, str)]
+    test = _texts(listing(mapping(config.get("Healthcheck")).get("Test")))
     if not health.get("Status") and not test:
         return {}
     last = next((mapping(entry) for entry in reversed(listing(health.get("Log")))), {})
     output = last.get("Output")
-    code, said = last.get("ExitCode"), text(output.strip(), MAX_OUTPUT) if isinstance(output, str) else ""
+    code, said = last.get("ExitCode"), text(output[:MAX_WORD].strip(), MAX_OUTPUT) if isinstance(output, str) else ""
     failed = isinstance(code, int) and code != 0
     shown = f"status {code}: {said}" if failed and said else f"status {code}" if failed else said
     streak = health.get("FailingStreak")
@@ -258,7 +270,7 @@ def listing(value: object) -> list[Any]:
 
 def text(value: object, limit: int) -> str:
     """A cleaned text without secrets; "" for anything else."""
-    return clean(mask_text(value), limit) if isinstance(value, str) else ""
+    return clean(mask_text(value[: limit + MAX_WORD]), limit) if isinstance(value, str) else ""
 
 
 def _flag(value: object) -> bool | None:

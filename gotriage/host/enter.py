@@ -203,9 +203,8 @@ def _be_inside(entry: Entry, fds: dict[str, int], given: toolview.Tools | None, 
 
 def _join(fds: dict[str, int]) -> int | None:
     """All namespaces but that of users, which root joins last; a copy of the target's mounts where that was asked."""
-    first = not privilege.is_root() and "user" in fds
-    if first:
-        mounting.setns(fds["user"], "user")
+    if "user" in fds and not privilege.is_root():  # whoever made it has every right there, and needs it for the others
+        mounting.setns(fds.pop("user"), "user")
     tree = _copied(fds["mnt"], fds["root"]) if "root" in fds else None
     for kind in JOINED:
         if kind in fds:
@@ -261,7 +260,7 @@ def _be_program(
         elif "pid" in fds:
             mounting.own_namespace()
             toolview.own_proc()
-        if privilege.is_root() and "user" in fds:
+        if "user" in fds:
             _join_users(fds["user"])
         privilege.die_with_parent(signal.SIGHUP)
         if os.getppid() not in (0, parent):  # 0: the parent is outside of our PID namespace

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gotriage.errors import AS_ROOT, NotPermitted
+from gotriage.host import privilege
 from gotriage.host.forked import in_child, join_namespace
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def settings(host: Host, pid: int, names: Sequence[str]) -> dict[str, str]:
         return b"\n".join(found)
 
     same = host.proc.link(pid, "ns", "net") == host.proc.link("self", "ns", "net")
+    if not same and not privilege.is_root():
+        raise NotPermitted(f"{place}: permission denied; {AS_ROOT}")
     answer = work() if same else in_child(work, 2.0)
     values = answer.decode("utf-8", "replace").split("\n")
     return {name: value for name, value in zip(names, values, strict=False) if value}

@@ -25,6 +25,8 @@ NSPAWN: Final = ("/etc/systemd/nspawn", "/run/systemd/nspawn")
 MAX_CONTAINERS: Final = 2000
 MAX_FILE: Final = 256 * 1024
 MAX_LINES: Final = 2000
+_NETWORKS: Final = {"none": "host", "empty": "none"}
+"""lxc.net.[i].type: `none` shares the host's network, `empty` is a loopback alone."""
 _SIZE: Final = re.compile(r"(\d{1,18})([KMGT]?)")
 _UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -46,12 +48,13 @@ def parse_lxc(text: str) -> dict[str, Any]:
     mounts = [_lxc_mount(value) for key, value in pairs if key == "lxc.mount.entry"]
     dropped = [f"-{word}" for key, value in pairs if key == "lxc.cap.drop" for word in value.split()]
     maps = [value.split() for key, value in pairs if key == "lxc.idmap"]
+    network = first.get("lxc.net.0.type", "")
     keys = ("lxc.cgroup2.memory.max", "lxc.cgroup.memory.limit_in_bytes")
     return {
         "image": first.get("lxc.rootfs.path", "")[:512],
         "command": tuple(mask_line(first.get("lxc.init.cmd", "")).split()[:200]),
         "restart_policy": "started at boot" if first.get("lxc.start.auto") == "1" else "",
-        "network_mode": first.get("lxc.net.0.type", "")[:64],
+        "network_mode": _NETWORKS.get(network, network)[:64],
         "memory_limit_bytes": next((size for key in keys if (size := _size(first.get(key, "")))), None),
         "pids_limit": _size(first.get("lxc.cgroup2.pids.max", "")),
         "log_path": first.get("lxc.console.logfile", "")[:4096],

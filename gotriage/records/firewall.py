@@ -69,7 +69,8 @@ class Firewall(Record, frozen=True, kw_only=True, tag="firewall"):
         tables, chains, rules_count: how much there is, of nftables and iptables, in the target's network namespace.
         rules: rules that refuse, those that have refused most first, at most 40.
         tools: with what they were read.
-        manager: "firewalld" or "ufw" where its tables are there; `zones` of firewalld with their interfaces.
+        manager: "firewalld" or "ufw" where its tables are there; `zones` of
+            firewalld: what belongs to each, and what it lets in.
         programs: BPF programs at cgroups; what those decide is not evaluated.
         shared: the target is in the network namespace of the machine.
     """

@@ -27,6 +27,7 @@ class NetRow(Row, frozen=True, kw_only=True, gc=False):
         unanswered: sockets whose first segment was sent three times or more, or what followed five times, in vain.
         drops: of what listens, connections that the kernel has turned away since it listens; of UDP, lost datagrams.
         retransmits: segments sent again since the sockets were made.
+        half_open: of what listens, connections whose first segment was answered and that are not made yet (SYN queue).
         rtt, rtt_longest: smoothed round trip, the median and the longest of the sockets.
         waited: seconds that the longest CLOSE_WAIT or unanswered segment has lasted at least.
         pid, fd, process: who holds it: of a peer the process that holds most.
@@ -44,6 +45,7 @@ class NetRow(Row, frozen=True, kw_only=True, gc=False):
     send_queue: int | None = None
     drops: int | None = None
     drop_rate: float | None = None
+    half_open: int = 0
     rtt: float | None = None
     rtt_longest: float | None = None
     retransmits: int | None = None

@@ -31,7 +31,7 @@ def lines(session: Session, width: int | None) -> Iterator[str]:
     """The page as plain text."""
     state, target = session.latest(ContainerState), session.latest(TargetState)
     if state is None:
-        if target is not None and target.container_id is None:
+        if target is not None and target.container_id is None and target.core is None:
             yield IN_NONE
         return
     for label, text in problems(state):

@@ -119,7 +119,7 @@ def _rights(record: Namespaces) -> Pairs:
 def _ports(record: Namespaces) -> str:
     if record.port_start is None:
         why = record.unknown.get("port_start")
-        return f"not measured: {why.reason}" if why else ""
+        return f"not measured: {why.reason}" + (f" ({why.remedy})" if why.remedy else "") if why else ""
     if record.port_start <= 1 or "CAP_NET_BIND_SERVICE" in record.effective:
         return "may listen on any"
     return f"may listen from {record.port_start} on (ip_unprivileged_port_start), not below"

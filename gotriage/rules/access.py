@@ -68,7 +68,7 @@ def _refused(evidence: Evidence, access: Access | None) -> Iterator[AccessProble
     known = {problem.path for problem in access.problems} if access is not None else set()
     record = evidence.current(Paths)
     for row in record.rows if record is not None else ():
-        if row.state == "refused" and not row.source.startswith("fd ") and row.path not in known:
+        if row.state == "refused" and row.path not in known:
             yield AccessProblem(row.path, row.needs, row.reason, row.owner, row.mode, row.source)
 
 

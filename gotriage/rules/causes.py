@@ -104,6 +104,7 @@ LINKS: Final[tuple[Link, ...]] = (
     ("missing-library", (*_DOWN, "symbol-version-missing"), _of_library),
     ("symbol-version-missing", _DOWN, _of_library),
     ("permission-denied", (*_DOWN, "panic"), _of_access),
+    ("permission-denied", ("port-not-listening",), lambda cause, effect: cause.subject == effect.subject),
     ("start-failure", ("crash-loop", "not-running"), _always),
     ("panic", _DOWN, _of_panic),
     ("crash-loop", ("not-running",), _always),

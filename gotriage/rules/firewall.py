@@ -85,6 +85,7 @@ def _finding(evidence: Evidence, firewall: Firewall, row: Filtered, severity: Se
         rising = {True: ", and rising", False: ", not rising now", None: ""}[row.moving]
         told.append(f"it has met {counted(row.packets, 'packet')}{rising}")
     told += [f"except {text}" for text in row.exceptions[:3]]
+    told += [f"zone {name}: {text}" for name, text in list(firewall.zones.items())[:2] if row.direction == "in"]
     return evidence.finding(
         ID,
         severity,

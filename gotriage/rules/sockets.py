@@ -125,6 +125,8 @@ def _overflow(evidence: Evidence, record: Network, one: _Queue) -> Claim:
     else:
         title = f"the accept queue of {row.local} is {share(one.share)} full"
     told = [f"{counted(row.recv_queue or 0, 'connection')} wait to be accepted, the bound is {count(row.send_queue)}"]
+    if row.half_open:
+        told.append(f"{counted(row.half_open, 'connection')} more half open, in its SYN queue")
     if row.drops:
         told.append(f"{counted(row.drops, 'connection')} turned away since it listens")
     told += [

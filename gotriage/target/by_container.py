@@ -28,6 +28,7 @@ MAX_REFERENCE: Final = 600
 MAX_LISTED: Final = 8
 MAX_REFUSED: Final = 2
 _HEX: Final = re.compile(r"^[0-9a-f]+$")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SCHEME: Final = re.compile(r"^(docker|podman|containerd|cri-o|lxc|nspawn)://(.+)$")
 
 
@@ -69,7 +70,7 @@ def _pinned(target: Target, follower: ContainerFollower, seen: Survey) -> None:
         target.pending.append(event("note", f"{'; '.join(unheard)}: the container is known from {told}"))
     target.pids = follower.members(target)
     if target.user_uid is not None and target.user_uid == os.geteuid() and follower.state.engine == "podman":
-        name = target.container.name if target.container else target.name
+        name = follower.state.name if _PLAIN.fullmatch(follower.state.name) else follower.state.id[:12]
         text = f"podman unshare gotriage --container {name}: sees memory, files and network of your own containers"
         target.pending.append(event("note", text))
 

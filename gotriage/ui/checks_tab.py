@@ -30,6 +30,11 @@ class ChecksTab(Traced, PageTab):
     asks: ClassVar[str] = "check"
     """What `a` asks for."""
     hint: ClassVar[str] = ""
+    hints: ClassVar[Sequence[Hint]] = (
+        ("s", "start the check, after a question"),
+        ("a", "say what to check"),
+        ("y", "copy"),
+    )
     by_itself: ClassVar[bool] = False
 
     def sections(self, width: int) -> Iterable[Line]:

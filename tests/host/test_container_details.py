@@ -96,6 +96,25 @@ def test_rubbish_in_the_details_is_no_error(found):
     assert (state.command, state.ports, state.capabilities, state.health_failing) == ((), (), (), None)
 
 
+def test_a_command_without_arguments():
+    for args, cmd, command in (
+        ([], None, ("/svc",)),
+        (["/svc"], [], ("/svc",)),
+        (["/svc"], ["/svc"], ("/svc", "/svc")),
+    ):
+        found = {"Path": "/svc", "Args": args, "Config": {"Cmd": cmd}}
+        assert engine_parse.inspected("podman", found).command == command
+
+
+def test_megabytes_of_an_image_are_cut_before_they_are_read():
+    long = "a=b " * 500_000
+    config = {"Healthcheck": {"Test": ["CMD-SHELL", long]}, "User": long, "Labels": {"x": long}}
+    found = {"Path": long, "Args": [long] * 1000, "Config": config, "State": {"Health": {"Log": [{"Output": long}]}}}
+    state = engine_parse.inspected("docker", found)
+    assert len(state.command) <= 200
+    assert max(map(len, (*state.command, state.user, state.health_test, state.health_output))) <= 4096
+
+
 # -- OCI specifications
 
 
@@ -318,6 +337,7 @@ lxc.start.auto = 1
     assert found["capabilities"] == ("-sys_module", "-mac_admin")
     assert (found["network_mode"], found["restart_policy"]) == ("veth", "started at boot")
     assert machines.parse_lxc("")["command"] == ()
+    assert machines.parse_lxc("lxc.net.0.type = none")["network_mode"] == "host"
 
 
 def test_a_machine_file():

@@ -141,6 +141,15 @@ def test_what_is_not_understood_is_an_exception():
     assert (found.verdict, [rule.verdict for rule in found.exceptions]) == ("accept", ["drop"])
 
 
+def test_nobody_has_translated_a_first_packet_yet():
+    rules = ruleset([{"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, {"accept": None}])
+    assert into(rules, 80).rule is None
+    assert (
+        into(saved("*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstatus DNAT -j ACCEPT\n"), 80).exceptions
+        == []
+    )
+
+
 def test_rules_that_jump_in_circles_end():
     rules = ruleset([{"jump": {"target": "in"}}], [{"jump": {"target": "in"}}], [{"jump": {"target": "in"}}])
     assert into(rules, 80).given_up

@@ -1,8 +1,8 @@
 """Name servers of a test: `python nameserver.py ADDRESS=MANNER ...`, each well or ill in one way; says "ready".
 
 Manners: ok, slow (a second late), dead (takes questions and says nothing), servfail, flood (garbage before answers),
-cut (by UDP only a part, by TCP the whole), four (answers A and never AAAA), other (another address). They know
-ok.test as 10.1.2.3 or, other, 10.9.9.9, and that nothing else exists.
+noise (garbage only), cut (by UDP only a part, by TCP the whole), four (answers A and never AAAA), other (another
+address). They know ok.test as 10.1.2.3 or, other, 10.9.9.9, and that nothing else exists.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ def answer(question: bytes, manner: str, *, tcp: bool) -> bytes:
     return question[:2] + struct.pack("!HHHHH", flags, 1, bool(records), 0, 0) + asked + records
 
 
+def noise(server: socket.socket, who: tuple[str, int], packets: int) -> None:
+    for _ in range(packets):
+        server.sendto(b"\xc0\x0c" * 700, who)
+        time.sleep(0)
+
+
 def serve_udp(address: str, manner: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((address, 53))
@@ -43,8 +49,10 @@ def serve_udp(address: str, manner: str) -> None:
             if manner == "dead":
                 continue
             if manner == "flood":
-                for _ in range(200):
-                    server.sendto(b"\xc0\x0c" * 700, who)
+                noise(server, who, 200)
+            if manner == "noise":
+                noise(server, who, 2000)
+                continue
             if manner == "slow":
                 threading.Timer(1.2, lambda q=question, w=who: server.sendto(answer(q, "ok", tcp=False), w)).start()
             elif data := answer(question, manner, tcp=False):

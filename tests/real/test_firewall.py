@@ -126,3 +126,16 @@ def test_without_nft_there_is_a_gap(service, inside, monkeypatch):
     gaps = [one for one in look(running.pid) if isinstance(one, Gap)]
     assert gaps[0].source == "firewall.nftables"
     assert gaps[0].remedy == "apt install nftables"
+
+
+def test_firewalld_keeps_the_port_closed(sdlab, unit, in_lab):
+    name = unit("-listen=0.0.0.0:8097")
+    sdlab.systemctl("start", "firewalld")
+    try:
+        found = next(one for one in check(*in_lab(name))[0] if one["id"] == "firewall-blocked")
+        assert "zone public: all other interfaces; lets in ssh, dhcpv6-client" in found["evidence"]
+        assert found["fix"].startswith("firewall-cmd --add-port=8097/tcp ")
+        sdlab.run("firewall-cmd", "--add-port=8097/tcp")
+        assert "firewall-blocked" not in ids(*in_lab(name))
+    finally:
+        sdlab.systemctl("stop", "firewalld")

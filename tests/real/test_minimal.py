@@ -15,8 +15,8 @@ from gotriage.goruntime.elf import Elf
 from gotriage.host import timekeeping
 
 from tests.lab.process import Start, started, wait_until
-from tests.real.checks import check, first
-from tests.real.targets import target_of
+from tests.real.checks import first
+from tests.real.targets import findings, target_of
 
 pytestmark = pytest.mark.real
 
@@ -101,7 +101,7 @@ def test_what_may_stand_at_dev_null(tmp_path, build, made, value):
 def test_a_zone_that_go_does_not_find(tmp_path, build):
     with in_root(tmp_path, build, fill=good_devices, env={"TZ": "Europe/Berlin", "PATH": "/usr/bin"}) as running:
         record = look(running.pid)
-        found = first("--pid", running.pid)
+        found = findings(running.pid, record)["zoneinfo-missing"]
         assert record.zone == "UTC"
         (tmp_path / "usr/share/zoneinfo/Europe").mkdir(parents=True)
         (tmp_path / "usr/share/zoneinfo/Europe/Berlin").symlink_to("/etc/zone")
@@ -109,8 +109,19 @@ def test_a_zone_that_go_does_not_find(tmp_path, build):
         (tmp_path / "etc").mkdir()
         (tmp_path / "etc/zone").write_bytes(b"TZif2 and so on")
         assert look(running.pid).zone == "Europe/Berlin"
-    assert (found["id"], found["severity"]) == ("zoneinfo-missing", "warning")
-    assert any("TZ=Europe/Berlin is not found" in sentence for sentence in found["evidence"])
+    assert found.severity == "warning"
+    assert any("TZ=Europe/Berlin is not found" in sentence for sentence in found.evidence)
+
+
+def test_a_localtime_that_leads_nowhere(tmp_path, build):
+    def fill(root):
+        good_devices(root)
+        (root / "etc").mkdir()
+        (root / "etc/localtime").symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+
+    with in_root(tmp_path, build, fill=fill) as running:
+        row = rows(look(running.pid))["local time"]
+    assert (row.state, row.value) == ("note", "UTC: /etc/localtime leads to no time zone")
 
 
 @pytest.mark.parametrize("given", ["CET-1CEST,M3.5.0,M10.5.0/3", "/nowhere", "../../etc/passwd", "Mars/\x1b[31mBase"])
@@ -140,10 +151,11 @@ def test_the_time_zones_inside_a_program(service, build):
 
 
 def test_a_kernel_that_is_too_old_by_personality(service):
-    found, status = check("--pid", service("healthy", "-rate=0", wrapper=("setarch", "--uname-2.6")).pid)
-    assert [finding["id"] for finding in found] == ["kernel-too-old"]
-    assert status == 1
-    assert "UNAME26" in found[0]["evidence"][1]
+    pid = service("healthy", "-rate=0", wrapper=("setarch", "--uname-2.6")).pid
+    found = findings(pid, look(pid))
+    assert set(found) == {"kernel-too-old"}
+    assert found["kernel-too-old"].severity == "warning"
+    assert "UNAME26" in found["kernel-too-old"].evidence[1]
 
 
 def test_what_the_c_library_asks_of_the_kernel(tmp_path):
@@ -163,13 +175,42 @@ def test_what_the_c_library_asks_of_the_kernel(tmp_path):
     assert "C library" in rows(record)["kernel"].detail
 
 
-def test_a_scratch_container_is_in_order(docker, build, sdlab):
-    docker.run("plain", docker.image(build("healthy")))
-    assert check("--root-pid", sdlab.pid, "--container", "plain") == [[], 0]
-
-
 def test_the_kernel_answers_about_clock_and_random_numbers():
     assert timekeeping.random_ready() is True
     state = timekeeping.clock_state()
     assert state is not None
     assert state.most_error >= 0
+
+
+def test_traps_in_the_root_are_stepped_over(tmp_path, build):
+    """FIFOs, folders, links to the host, a hosts file of 10 GB: each is a value, nothing hangs or is read for long."""
+
+    def fill(root):
+        good_devices(root)
+        for name in ("etc", "usr/share/zoneinfo/Europe", "proc", "lib64"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/hosts").touch()
+        os.truncate(root / "etc/hosts", 10 << 30)
+        (root / "usr/share/zoneinfo/Europe/Berlin").mkdir()
+        (root / "proc/meminfo").symlink_to("meminfo")
+        (root / "tmp").symlink_to("/proc/1/root/tmp")
+        (root / "dev/shm").symlink_to("shm")
+
+    env = {"TZ": ":Europe/Berlin", "PATH": "/usr/bin", "HOME": "/dev/zero"}
+    with in_root(tmp_path, build, fill=fill, env=env) as running:
+        target = target_of(running.pid)
+        collector = MinimalCollector(target.host, target)
+        (record,) = collector.collect()
+        (tmp_path / "usr/share/zoneinfo/Europe/Berlin").rmdir()
+        os.mkfifo(tmp_path / "usr/share/zoneinfo/Europe/Berlin")
+        held = len(os.listdir("/proc/self/fd"))
+        (again,) = collector.collect()
+        assert len(os.listdir("/proc/self/fd")) == held
+    assert again.rows == record.rows
+    found = rows(record)
+    assert found["local time"].state == "fault"
+    assert found["host name"].state == "note"
+    assert found["/proc"].state == "note"
+    assert found["/dev/shm"].state == "note"
+    assert found["HOME"].value == "/dev/zero: a file of another type"
+    assert found["TMPDIR (/tmp)"].value == "/tmp: missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from gotriage.records.namespaces import IdRange, Namespaces
 from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
+GOTRIAGE = Path(sys.executable).with_name("gotriage")
 UP = "import sys; sys.stdout.write('up'); sys.stdout.flush(); sys.stdin.read()"
 
 
@@ -151,3 +153,28 @@ def test_one_that_is_gone_is_no_record(process):
     child.wait()
     with pytest.raises(Exception, match="gone"):
         list(NamespaceCollector(target.host, target).collect())
+
+
+# -- findings
+
+
+def check(*words):
+    done = subprocess.run(
+        [str(GOTRIAGE), "check", "--json", *map(str, words)], capture_output=True, text=True, timeout=90
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_port_that_it_may_not_listen_on(sdlab, unit):
+    """A service that is down for want of a capability, and the same one with it."""
+    name = unit("-listen=127.0.0.1:81", "User=nobody", wait=False)
+    sdlab.wait_state(name, "failed")
+    sdlab.run("journalctl", "--sync")
+    found = check("--root-pid", sdlab.pid, "--unit", name)
+    (cause,) = [claim for claim in found if claim["id"] == "permission-denied"]
+    assert (cause["severity"], cause["subject"]) == ("critical", "port 81")
+    assert "CAP_NET_BIND_SERVICE" in cause["title"]
+    assert f"systemctl edit {name}: under [Service] AmbientCapabilities=CAP_NET_BIND_SERVICE" in cause["fix"]
+    better = unit("-listen=127.0.0.1:81", "User=nobody", "AmbientCapabilities=CAP_NET_BIND_SERVICE")
+    sdlab.wait_state(better, "active")
+    assert [claim["id"] for claim in check("--root-pid", sdlab.pid, "--unit", better)] == []

@@ -142,11 +142,11 @@ sys.stdin.read()
 
 
 def test_sockets_of_every_family(tmp_path):
-    with helper(SOCKETS, tmp_path / "s") as said:
+    with helper(SOCKETS, tmp_path / "s\x1b[2J") as said:
         pid, udp, six = map(int, said.split())
         record = Looks(pid)()
     rows = {(row.what, row.protocol): row for row in record.rows if row.own}
-    assert rows["listen", "unix"].local == str(tmp_path / "s")
+    assert rows["listen", "unix"].local == f"{tmp_path}/s\u241b[2J"
     assert (rows["listen", "unix"].recv_queue, rows["listen", "unix"].send_queue) == (1, 7)
     waiting = rows["listen", "udp"]
     assert (waiting.local, waiting.state) == (f"127.0.0.1:{udp}", "UNCONN")
@@ -159,23 +159,35 @@ def test_sockets_of_every_family(tmp_path):
 
 
 PAIRS = """
-import os, socket, sys
-server = socket.create_server(("127.0.0.1", 0), backlog=999)
-keep = [socket.create_connection(server.getsockname()) for _ in range(300)]
-keep += [server.accept()[0] for _ in range(300)]
+import os, resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+server = socket.create_server(("127.0.0.1", 0))
+keep = []
+for _ in range(int(sys.argv[1])):
+    keep += [socket.create_connection(server.getsockname()), server.accept()[0]]
 print(os.getpid(), flush=True)
 sys.stdin.read()
 """
 
 
 def test_more_sockets_than_are_listed():
-    with helper(PAIRS) as said:
+    with helper(PAIRS, 300) as said:
         record = Looks(int(said))()
     assert record.by_state["tcp ESTABLISHED"] == 600
     assert sum(row.what == "socket" for row in record.rows) == MOST["socket"]
     assert record.omitted == {"socket": 600 - MOST["socket"]}
     peers = [(row.what, row.count) for row in record.rows if row.what in ("in", "out")]
     assert sorted(peers) == [("in", 300), ("out", 300)]
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_sockets():
+    with ExitStack() as stack:
+        pids = [int(stack.enter_context(helper(PAIRS, 8500))) for _ in range(6)]
+        record = Looks(*pids)()
+    assert record.by_state["tcp ESTABLISHED"] == 102_000
+    assert sum(record.omitted.values()) == 102_000 - MOST["socket"]
 
 
 def test_a_process_in_another_namespace_and_one_that_ends(service):

@@ -7,22 +7,17 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 
 import pytest
 from gotriage.collectors import Unavailable
 from gotriage.collectors.paths.collector import PathCollector
 from gotriage.collectors.paths.inodes import InodeCollector
 from gotriage.collectors.paths.sleepers import SleeperCollector
-from gotriage.host import clock
 from gotriage.host.filesystems import disks, node
-from gotriage.records.target import TargetSpec, TargetState
-from gotriage.rules.engine import judge
-from gotriage.session.store import Session
 
 from tests.lab.process import wait_until
-from tests.real.checks import check
-from tests.real.targets import target_of
+from tests.real.checks import check, first
+from tests.real.targets import findings, target_of
 
 pytestmark = pytest.mark.real
 WAIT = "import sys; sys.stdout.write('up'); sys.stdout.flush(); sys.stdin.read()"
@@ -89,19 +84,6 @@ def row_of(record, path):
 
 def system_of(record, point):
     return next(one for one in record.systems if one.point == str(point))
-
-
-def findings(pid, *records, later=0.0):
-    """What the rules say of the records, some seconds later."""
-    session, now = Session(), clock.now()
-    started = now - timedelta(hours=1)
-    spec = TargetSpec("pid", str(pid))
-    facts = {"spec": spec, "name": "it", "state": "running", "pid": pid, "pids": (pid,), "started_at": started}
-    session.feed(TargetState(at=started, **facts))
-    for record in records:
-        session.feed(record)
-    session.feed(TargetState(at=now + timedelta(seconds=later), **facts))
-    return {finding.id: finding for finding in judge(session).findings}
 
 
 # -- rights
@@ -222,6 +204,21 @@ def test_a_link_that_leads_to_another_file_system(process, tmp_path):
         assert system_of(systems, place).written
 
 
+def test_a_log_that_root_has_opened_for_it_is_in_order(process, tmp_path):
+    opened_up(tmp_path)
+    with (tmp_path / "own.log").open("w") as log:
+        (tmp_path / "own.log").chmod(0o600)
+        row = row_of(look(process(stderr=log, **NOBODY))[0], tmp_path / "own.log")
+    assert row.state == "ok"
+    assert row.reason == "open; opening it anew is refused: uid 65534 may not write it"
+
+
+def test_a_working_directory_that_is_given_to_write_in_as_well(process, tmp_path):
+    opened_up(tmp_path)
+    row = row_of(look(process("--data-dir", tmp_path, cwd=tmp_path, **NOBODY))[0], tmp_path)
+    assert (row.needs, row.state, row.source) == ("wx", "refused", "working directory")
+
+
 # -- file systems
 
 
@@ -284,6 +281,7 @@ def test_a_mount_that_forbids_what_its_file_system_allows(process, tmp_path):
     assert row_of(look(pid)[0], log).state == "ok"
 
 
+@pytest.mark.slow
 def test_a_read_only_container_that_writes_nowhere_is_in_order(docker, build, sdlab):
     docker.run("sealed", docker.image(build("healthy")), options=("--read-only",))
     assert check("--root-pid", sdlab.pid, "--container", "sealed") == [[], 0]
@@ -407,3 +405,34 @@ def test_the_device_of_the_root_file_system():
         assert found is None or found.startswith("/dev/")
     assert disks(host.sys, "0:21") == ()
     assert node(host.sys, "250:99") is None
+
+
+# -- the whole way
+
+
+def test_check_tells_of_inodes(process, tmp_path):
+    with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "nr_inodes=50,mode=0777", "none") as place:
+        for number in range(49):
+            (place / str(number)).touch()
+        found = first("--pid", process("--data-dir", place))
+    assert (found["id"], found["severity"], found["view"]) == ("inodes-exhausted", "critical", "paths")
+
+
+@pytest.mark.slow
+def test_check_tells_of_a_thread_that_hangs(disk):
+    code = f"import sys; f = open({str(disk / 'log')!r}, 'ab', 0); f.write(b'x'); sys.stdout.write('up'); "
+    code += "sys.stdout.flush(); sys.stdin.readline(); f.write(b'x')"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout.read(2) == b"up"
+        subprocess.run(["fsfreeze", "-f", str(disk)], check=True)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        found = first("--pid", child.pid, "--for", "22s")
+    finally:
+        subprocess.run(["fsfreeze", "-u", str(disk)], check=True)
+        child.kill()
+        child.stdin.close()
+        child.wait()
+    assert found["id"] == "uninterruptible-sleep"
+    assert str(disk / "log") in found["title"]

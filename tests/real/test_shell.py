@@ -94,6 +94,16 @@ def test_a_plain_process_needs_no_root(process):
     assert "sudo" in refused.stderr
 
 
+def test_without_root_one_enters_a_namespace_of_users_of_ones_own(process):
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    pid = process(*nobody, *OWN, "--user", "--map-root-user")
+    seen = shell("--pid", pid, "--", "sh", "-c", "id -u; cat /proc/1/cmdline; cat /proc/net/dev", before=nobody)
+    assert seen.returncode == 0, seen.stderr
+    assert seen.stdout.startswith(f"0\n{sys.executable}")
+    assert seen.stdout.count(":") == 1
+    assert shell("--pid", pid, "--ns", "net", "--", "true", before=nobody).returncode == 77
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [(["--ns", "net"], 64), (["--core", "/x"], 64), (["--pid", "1", "--ns", "nett"], 64), (["--pid", "999999999"], 3)],

@@ -83,7 +83,14 @@ def found(*words):
     return {one["id"]: one for one in check(*words)[0] if one["id"].startswith(("ca-", "certificate"))}
 
 
-@pytest.mark.parametrize("case", ["usual", "file", "directory", "file and directory", "broken file", "link"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "usual",
+        "directory",
+        *(pytest.param(case, marks=pytest.mark.slow) for case in ("file", "file and directory", "broken file", "link")),
+    ],
+)
 def test_the_pool_is_the_one_that_go_loads(pki, tmp_path, case):
     """As many authorities as the program counts itself, once it has written a line on them."""
     for name in ("ca", "middle"):
@@ -108,6 +115,7 @@ def test_the_pool_is_the_one_that_go_loads(pki, tmp_path, case):
         assert f"authorities {show(it)['tls']['roots']}\n" in it.log
 
 
+@pytest.mark.slow
 def test_variables_that_lead_nowhere(pki, tmp_path):
     with outward(env={"SSL_CERT_FILE": str(pki / "ca.pem"), "SSL_CERT_DIR": str(tmp_path)}) as it:
         seen = show(it)["tls"]
@@ -170,6 +178,7 @@ def test_an_expired_certificate_is_told_by_its_file_and_by_the_handshake(pki):
     )
 
 
+@pytest.mark.slow
 def test_a_certificate_that_was_renewed_and_not_loaded(pki, tmp_path):
     cert = tmp_path / "served.pem"
     cert.write_bytes((pki / "good-chain.pem").read_bytes())
@@ -188,6 +197,7 @@ def test_clients_that_refuse_the_target(pki):
     assert finding["subject"] == "clients"
 
 
+@pytest.mark.slow
 def test_a_peer_that_never_answers_is_left_alone(pki):
     with socket.create_server(("127.0.0.1", 0)) as silent, outward() as it:
         address = f"127.0.0.1:{silent.getsockname()[1]}"

@@ -101,7 +101,7 @@ def test_refused_paths_that_only_the_look_at_paths_knows(running):
     row = PathUse(
         path="/data/db", state="refused", source="argument 2", needs="wx", reason="it is immutable (chattr +i)"
     )
-    opened = PathUse(path="/data/log", state="refused", source="fd 3", needs="w", reason="opening it anew is refused")
+    opened = PathUse(path="/data/log", source="fd 3", needs="w", reason="opening it anew is refused")
     running.add(Access, checked=1).add(Paths, rows=(row, opened))
     found = [claim for claim in running.verdict().findings if claim.id == "permission-denied"]
     assert [claim.subject for claim in found] == ["/data/db"]

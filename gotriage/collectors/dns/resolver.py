@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 CHANGING: Final = ("LOCALDOMAIN", "RES_OPTIONS", "HOSTALIASES")
 """Variables of libc's resolver (resolver(3)); the first one counts also when it is empty."""
+SINCE_1_20: Final = frozenset({"trust-ad", "edns0", "no-reload"})
+"""Options of resolv.conf that package net knows from Go 1.20 on; systemd-resolved writes the first two."""
 MISSING: Final = "missing"
 DENIED: Final = "permission denied"
 """Reasons why a file was not read that package net takes for "there is none"."""
@@ -26,6 +28,7 @@ class Given:
         env: of the process at its start.
         conf: resolv.conf; `conf_error`: why it could not be read, "" when it was; so with `places` of nsswitch.conf.
         mdns_allow: /etc/mdns.allow is there.
+        go: the version of Go, None when it is not known.
     """
 
     settings: Mapping[str, str] | None
@@ -35,6 +38,13 @@ class Given:
     places: list[Place]
     places_error: str
     mdns_allow: bool = False
+    go: tuple[int, int] | None = None
+
+    @property
+    def unknown(self) -> list[str]:
+        """What of resolv.conf the program's Go does not know."""
+        later = [word for word in self.conf.options if word in SINCE_1_20]
+        return [*self.conf.unknown, *(later if self.go is not None and self.go < (1, 20) else ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,8 @@ def choose(given: Given) -> Choice:
             return _libc(given, f"built with cgo, and {name} is set")
     if given.conf_error and given.conf_error not in (MISSING, DENIED):
         return _libc(given, f"built with cgo, and resolv.conf cannot be read: {given.conf_error}")
-    if given.conf.unknown:
-        return _libc(given, f"built with cgo, and Go does not know {given.conf.unknown[0]!r} of resolv.conf")
+    if given.unknown:
+        return _libc(given, f"built with cgo, and its Go does not know {given.unknown[0]!r} of resolv.conf")
     return _by_files(given, ("built with cgo, which nothing asks for here",), can_use_cgo=True)
 
 

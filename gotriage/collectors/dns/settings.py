@@ -15,6 +15,7 @@ from gotriage.collectors.dns.traps import OWN, traps
 from gotriage.errors import GotriageError, NotPermitted, reason_of
 from gotriage.goruntime import buildinfo
 from gotriage.goruntime.elf import Elf, ElfError, NotElf
+from gotriage.goruntime.evidence import version_of
 from gotriage.host import clock, executable
 from gotriage.host.inroot import InRoot
 from gotriage.records.base import Why
@@ -100,6 +101,7 @@ class DnsCollector:
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
+        self._go: tuple[int, int] | None = None
         self._settings: dict[str, str] | None = None
         self._settings_of: executable.Identity | None = None
 
@@ -118,7 +120,7 @@ class DnsCollector:
             files = read_files(root)
         given = Given(
             self._build_settings(pid), env, files.conf, files.conf_error, files.places, files.places_error,
-            files.mdns_allow,
+            files.mdns_allow, self._go,
         )  # fmt: skip
         choice = resolver.choose(given)
         servers = self._servers(pid, files.conf)
@@ -142,7 +144,7 @@ class DnsCollector:
             timeout=conf.timeout,
             attempts=conf.attempts,
             options=tuple(conf.options),
-            unknown_options=tuple(conf.unknown[:16]),
+            unknown_options=tuple(given.unknown[:16]),
             nsswitch=" ".join(place.name for place in files.places),
             hosts=tuple(own[:SHOWN_HOSTS]),
             hosts_count=len(own) if files.hosts is not None else None,
@@ -159,6 +161,7 @@ class DnsCollector:
                 with Elf(self._host.proc.path(pid, "exe")) as elf:
                     info = buildinfo.read(elf)
                 self._settings = info.settings if info is not None else None
+                self._go = version_of(info.go_version) if info is not None else None
                 self._settings_of = identity
         except (NotElf, ElfError, GotriageError, OSError):
             return None

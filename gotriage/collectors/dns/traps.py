@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gotriage.collectors.dns.resolver import SINCE_1_20
 from gotriage.records.dns import Trap
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def traps(
     found = [*_servers(given, servers), *_order(given, choice), *_hosts(hosts)]
     if given.conf.search:
         found += _search(given.conf)
-    return (*found, *_options(given.conf, choice))
+    return (*found, *_options(given, choice))
 
 
 def _servers(given: Given, servers: tuple[NameServer, ...]) -> Iterator[Trap]:
@@ -93,9 +94,10 @@ def _search(conf: ResolvConf) -> Iterator[Trap]:
         )
 
 
-def _options(conf: ResolvConf, choice: Choice) -> Iterator[Trap]:
-    if conf.unknown and choice.resolver == "go":
-        yield Trap("unknown-option", f"the resolver of Go does not know {', '.join(conf.unknown[:4])} of resolv.conf")
+def _options(given: Given, choice: Choice) -> Iterator[Trap]:
+    conf, unknown = given.conf, [word for word in given.unknown if word not in SINCE_1_20]
+    if unknown and choice.resolver == "go":
+        yield Trap("unknown-option", f"the resolver of Go does not know {', '.join(unknown[:4])} of resolv.conf")
     if conf.single_request:
         yield Trap("single-request", "single-request: A and AAAA are asked one after the other: two round trips a name")
     if conf.timeout * conf.attempts >= 20:

@@ -78,7 +78,10 @@ def local_zone(root: InRoot, env: dict[str, str], program: Program) -> tuple[str
 def _system(root: InRoot) -> tuple[str, Condition]:
     """Without TZ it is /etc/localtime, else UTC."""
     if not is_zone(root, "/etc/localtime"):
-        return "UTC", Condition(group="time", name="local time", value="UTC (no TZ, no /etc/localtime)")
+        if not _named(root):
+            return "UTC", Condition(group="time", name="local time", value="UTC (no TZ, no /etc/localtime)")
+        value, fix = "UTC: /etc/localtime leads to no time zone", "put tzdata into the image, or remove the link"
+        return "UTC", Condition(group="time", name="local time", state="note", value=value, fix=fix)
     try:
         real = root.real("/etc/localtime")
     except OSError:
@@ -89,13 +92,23 @@ def _system(root: InRoot) -> tuple[str, Condition]:
     )
 
 
+def _named(root: InRoot) -> bool:
+    """Whether there is a name /etc/localtime, if only as a link that leads nowhere."""
+    try:
+        return "localtime" in root.names("/etc", 10_000)
+    except OSError:
+        return False
+
+
 def database(root: InRoot, env: dict[str, str], program: Program) -> Condition | None:
     """Whether time.LoadLocation finds zones by name; None when it is no Go program or never loads one."""
     if program.zones is None or not program.zones.loads:
         return None
     folder = next((path for path in zone_folders(program.go_version) if root.exists(path)), "")
     inside = "time/tzdata in the program" if program.zones.embedded else ""
-    found = clean(env.get("ZONEINFO", ""), LONGEST) or folder or inside or _goroot(root, program, env)
+    given = env.get("ZONEINFO", "")[:LONGEST]
+    own = clean(given) if given.startswith("/") and root.exists(given) else ""
+    found = own or folder or inside or _goroot(root, program, env)
     if found:
         return Condition(group="time", name="time zones", value=found)
     return Condition(

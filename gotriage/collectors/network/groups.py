@@ -152,7 +152,7 @@ class Memory:
         self._cookies: NDArray[np.uint64] | None = None
         self._numbers: NDArray[np.int64] = np.zeros((4, 0), np.int64)
         self._at = 0.0
-        self._closing: dict[int, float] = {}
+        self._closing: dict[int, tuple[float, int]] = {}
 
     def moved(self, dump: Dump, now: float) -> Moved | None:
         """Compare with the look before, and remember this one. None at the first look."""
@@ -180,15 +180,17 @@ class Memory:
     def waited(self, dump: Dump, own: Mask, now: float) -> Numbers:
         """Seconds that each socket of ours has been in CLOSE_WAIT at least, 0 for the others.
 
-        The end came with the last ACK or before it: that bounds it at the first look.
+        The end came with the last ACK or before it: that bounds it at the first look. One whose queue still gets
+        shorter is being read, and starts anew.
         """
         waited = np.zeros(dump.number)
-        closing: dict[int, float] = {}
+        closing: dict[int, tuple[float, int]] = {}
         for at in np.flatnonzero(own & (dump.state == CLOSE_WAIT)):
-            cookie = int(dump.cookie[at])
+            cookie, unread = int(dump.cookie[at]), int(dump.recv[at])
             least = float(dump.last_ack[at]) / 1e3 if dump.known[at] else 0.0
-            since = min(self._closing.get(cookie, now), now - least)
-            closing[cookie] = since
+            since, before = self._closing.get(cookie, (now - least, unread))
+            since = since if before == unread else now
+            closing[cookie] = (since, unread)
             waited[at] = now - since
         self._closing = closing
         return waited

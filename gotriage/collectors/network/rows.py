@@ -80,6 +80,7 @@ class Seen:
         dump, mark = self.dump, self.mark
         udp = np.isin(dump.kind, [at for at, name in enumerate(dump.names) if name.startswith("udp")])
         came = np.bincount(dump.sport[mark.own & mark.inbound & (dump.state != TIME_WAIT)], minlength=65536)
+        half = np.bincount(dump.sport[mark.connection & (dump.state == _SYN_RECV)], minlength=65536)
         listening = ~udp & (dump.state == LISTEN)
         found = np.flatnonzero(listening | (udp & mark.own & (dump.state == CLOSED)))
         if len(found) > 20 * MOST["listen"]:
@@ -96,6 +97,7 @@ class Seen:
                 own=bool(mark.own[at]),
                 recv_queue=int(dump.recv[at]),
                 send_queue=int(dump.send[at]),
+                half_open=0 if udp[at] else int(half[dump.sport[at]]),
                 drops=drops if drops >= 0 else None,
                 drop_rate=self._rate("drops", at) if drops >= 0 else None,
                 pid=holder.pid if holder else None,

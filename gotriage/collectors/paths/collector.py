@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gotriage.collectors.paths import rights, systems, used
 from gotriage.errors import NotPermitted
 from gotriage.host import clock, mounts, users
-from gotriage.host.filesystems import Asker
+from gotriage.host.filesystems import Asker, Space
 from gotriage.host.inroot import InRoot
 from gotriage.host.rights import rights_of
 from gotriage.records.paths import FileSystems, Paths, PathUse
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from gotriage.collectors.paths.used import Used
     from gotriage.host import Host
-    from gotriage.host.filesystems import Space
     from gotriage.host.mounts import Mount
     from gotriage.host.rights import Rights
     from gotriage.records import Record
@@ -93,13 +92,15 @@ class PathCollector:
         self, root: InRoot, one: Used, who: Rights, points: list[Mount], answers: dict[int, Space | Exception]
     ) -> PathUse:
         mount = mounts.holding(points, one.path)
-        if mount is not None and mount.may_hang and isinstance(answers.get(mount.id, OSError()), Exception):
+        answer = answers.get(mount.id) if mount is not None else None
+        if mount is not None and mount.may_hang and not isinstance(answer, Space):
+            stalled = isinstance(answer, TimeoutError)
             return PathUse(
                 path=clean(one.path),
-                state="stalled",
+                state="stalled" if stalled else "unknown",
                 source=clean(one.source),
                 needs=one.needs,
-                reason=STALLED,
+                reason=STALLED if stalled else clean(str(answer or "its file system was not asked"), 200),
                 mount=clean(mount.point),
                 system=clean(mount.kind, 64),
             )

@@ -57,7 +57,8 @@ def use(root: InRoot, used: Used, rights: Rights, mounts: Mapping[int, Mount], n
     if path != used.path:
         return _deleted(used, path, names)
     try:
-        needs = used.needs or (needs_of(used.given, root.stat(path).st_mode) if used.given is not None else "")
+        given = needs_of(used.given, root.stat(path).st_mode) if used.given is not None else ""
+        needs = "".join(letter for letter in "rwx" if letter in used.needs + given)
         steps = walk(root, path, needs, rights)
         mount, flags = mounts.get(root.mount(path) or -1), root.flags(path)
     except OSError as error:
@@ -65,7 +66,7 @@ def use(root: InRoot, used: Used, rights: Rights, mounts: Mapping[int, Mount], n
     last = steps[-1]
     state, reason = _judged(steps, needs, mount, flags, rights.who.uid)
     if state == "refused" and used.source.startswith("fd "):
-        reason = f"it is open; opening it anew is refused: {reason}"
+        state, reason = "ok", f"open; opening it anew is refused: {reason}"
     return PathUse(
         path=clean(path),
         state=state,
@@ -95,7 +96,9 @@ def _judged(
     plain = stat.S_ISREG(last.facts.st_mode)
     if refusing is not None:
         where = "it" if refusing is last else refusing.path
-        does = "execute" if refusing.refused == "x" and refusing is last and plain else _DOES[refusing.refused]
+        does = (
+            "execute" if refusing.refused == "x" and refusing is last and plain else _DOES.get(refusing.refused, "use")
+        )
         return "refused", f"uid {uid} may not {does} {where}"
     if not (plain or stat.S_ISDIR(last.facts.st_mode)):
         return "ok", ""

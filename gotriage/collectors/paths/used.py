@@ -38,7 +38,7 @@ class Used:
 
 @dataclass(slots=True)
 class Found:
-    """All paths; `omitted` more were open, `deleted` files are held open with so many bytes."""
+    """All paths; `omitted` more descriptors were open, `deleted` files are held open with so many bytes."""
 
     paths: list[Used] = field(default_factory=list)
     omitted: int = 0
@@ -57,7 +57,9 @@ def paths_of(host: Host, pid: int, remote: tuple[str, ...], *, same_user: bool) 
     known: dict[str, Used] = {}
 
     def add(one: Used) -> None:
-        if one.path.startswith("/") and one.path not in known:
+        if one.path in known:
+            known[one.path].given = known[one.path].given or one.given
+        elif one.path.startswith("/"):
             known[one.path] = one
 
     add(Used(cwd, source="working directory", needs="x"))
@@ -76,9 +78,10 @@ def paths_of(host: Host, pid: int, remote: tuple[str, ...], *, same_user: bool) 
 def _opened(host: Host, pid: int, remote: tuple[str, ...], found: Found, known: dict[str, Used]) -> None:
     """Add open files and folders, deleted ones first; count what deleted ones hold."""
     try:
-        names = sorted(host.proc.names(pid, "fd"), key=int)[:MOST_DESCRIPTORS]
+        every = sorted(host.proc.names(pid, "fd"), key=int)
     except (GotriageError, OSError, ValueError):
         return
+    names = every[:MOST_DESCRIPTORS]
     opened: dict[str, Used] = {}
     held: dict[tuple[int, int], int] = {}
     for name in names:
@@ -92,15 +95,16 @@ def _opened(host: Host, pid: int, remote: tuple[str, ...], found: Found, known: 
             used.facts = facts = _stat(host, pid, name)
             if facts is not None and not facts.st_nlink and stat.S_ISREG(facts.st_mode):
                 used.held = held[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
-    found.deleted, found.deleted_bytes = len(held), sum(held.values())
+    if len(names) == len(every):  # else there may be more than were seen
+        found.deleted, found.deleted_bytes = len(held), sum(held.values())
     rest = sorted(opened.values(), key=lambda used: -(used.held or 0))
     new = [used for used in rest if used.path not in known]
     for used in new[:MOST_OPEN]:
         known[used.path] = used
     for used in rest:  # a path that it was given as well: opened for writing is used for writing
-        if used.path in known and known[used.path] is not used and not known[used.path].needs:
-            known[used.path].needs = used.needs
-    found.omitted = len(new[MOST_OPEN:])
+        if used.path in known and known[used.path] is not used:
+            known[used.path].needs += used.needs
+    found.omitted = len(new[MOST_OPEN:]) + len(every[MOST_DESCRIPTORS:])
 
 
 def _link(host: Host, pid: int, name: str) -> str:

@@ -149,6 +149,8 @@ def _one(layer: str, name: str, value: Value, packet: Packet) -> Answer:
         return _number(_integer(packet.source if name == "saddr" else packet.target), value)
     if name in ("sport", "dport"):
         return _number(packet.sport if name == "sport" else packet.dport, value)
+    if f"{layer} {name}" == "ct status":  # of a first packet nothing is known yet, least of all that it was translated
+        return Answer.NO if packet.state == "new" else Answer.PERHAPS
     known = {
         "meta l4proto": (packet.protocol, str(NUMBERS.get(packet.protocol, ""))),
         "ip protocol": (packet.protocol, str(NUMBERS.get(packet.protocol, ""))),

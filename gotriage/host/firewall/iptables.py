@@ -135,6 +135,8 @@ class _Words:
             self._add(f"{self._protocol} {name}", _ports(value), negated=negated)
         elif word in ("--ctstate", "--state"):
             self._add("ct state", tuple(value.lower().split(",")[:16]), negated=negated)
+        elif word == "--ctstatus":
+            self._add("ct status", tuple(value.lower().split(",")[:16]), negated=negated)
         elif word in ("--src-range", "--dst-range"):
             self._add(f"{family} {'saddr' if 'src' in word else 'daddr'}", _addresses(value), negated=negated)
         elif word in ("--syn", "--tcp-flags"):

@@ -104,7 +104,7 @@ class _Reading:
         operator = str(body.get("op", "=="))
         values = self._values(right)
         shown = _shown(right)
-        self.words.append(f"{left or 'a condition'} {_OPERATORS.get(operator, operator + ' ')}{shown}")
+        self.words.append(f"{left or _left_shown(body.get('left'))} {_OPERATORS.get(operator, operator + ' ')}{shown}")
         if left == "tcp flags":
             self.matches.append(_flags(body.get("left"), right, negated=operator == "!="))
         elif operator not in _OPERATORS:
@@ -238,6 +238,15 @@ def _several(item: object) -> list[Any]:
     return item if isinstance(item, list) else [item]
 
 
+def _left_shown(left: object) -> str:
+    """What is not understood, as far as it can be named."""
+    if isinstance(left, dict) and isinstance(fib := left.get("fib"), dict):
+        flags = fib.get("flags")
+        names = flags if isinstance(flags, list) else [flags]
+        return f"fib {' . '.join(str(one) for one in names[:8])} {fib.get('result')}"
+    return "a condition"
+
+
 def _shown(right: object) -> str:
     """The right side in short."""
     if isinstance(right, dict):
@@ -251,4 +260,6 @@ def _shown(right: object) -> str:
             return _shown(inner.get("val"))
     if isinstance(right, list):
         return ",".join(_shown(one) for one in right[:8])
+    if isinstance(right, bool):
+        return "exists" if right else "missing"
     return str(right)[:100]

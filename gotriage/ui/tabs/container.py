@@ -44,7 +44,7 @@ class ContainerTab(PageTab):
             lacks = note(self.front, self.view.sources, width)
             lines = page(state, width)
             return [PageLine(lacks), PageLine(), *lines] if lacks else lines
-        if target is not None and target.container_id is None:
+        if target is not None and target.container_id is None and target.core is None:
             return list(_in_none())
         return nothing_page(self.front, self.view, width)
 

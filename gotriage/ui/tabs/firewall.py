@@ -75,7 +75,12 @@ class FirewallTab(TableTab):
             for rule in record.rules
         ]
         programs = [(program.at, f"{program.name or 'a BPF program'}, id {program.id}") for program in record.programs]
-        for title, pairs in (("Rules that refuse", rules), ("BPF programs, not evaluated", programs)):
+        zones = list(record.zones.items())
+        for title, pairs in (
+            ("Zones of firewalld", zones),
+            ("Rules that refuse", rules),
+            ("BPF programs, not evaluated", programs),
+        ):
             if pairs:
                 lines += [PageLine(), *section(title, pairs, width, column=34)]
         return lines

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gotriage.ui.tab import Hint
 
 LABEL = 15
-SILENT = ("stuck", "unanswered", "states", "peer", "retransmits", "drop_rate")
+SILENT = ("stuck", "unanswered", "states", "peer", "retransmits", "drop_rate", "half_open")
 """Fields that say nothing where they are empty or zero."""
 
 

@@ -62,6 +62,11 @@ class PathsTab(TableTab):
         assert isinstance(row, PathUse)
         return row.path, row.source
 
+    def name_of(self, row: object) -> str:
+        """For the breadcrumb."""
+        assert isinstance(row, PathUse)
+        return row.path
+
     def role(self, row: object, column: Column) -> str:
         """Red for what may not be used."""
         assert isinstance(row, PathUse)
