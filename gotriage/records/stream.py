@@ -10,7 +10,7 @@ import msgspec
 from gotriage.records.base import Record
 from gotriage.records.target import TargetSpec
 
-SCHEMA = "1.2"
+SCHEMA = "1.3"
 """Version of the record stream. The minor number counts additions; a reader of the same major reads them all."""
 
 
