@@ -32,6 +32,9 @@ MOST_RULES: Final = 40
 TALKING: Final = ("ESTABLISHED", "SYN_SENT")
 FIRST_PAUSE: Final = 0.4
 """Seconds between two looks at counters, at the first look only: whether they move is known at once."""
+SHARE: Final = 0.02
+FREE: Final = 0.6
+"""The part of the time that looks may take, beyond the first `FREE` seconds of each."""
 ZONES_EVERY: Final = 60.0
 OWN, MACHINE = "own", "machine"
 
@@ -87,19 +90,29 @@ class FirewallCollector:
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
+        self._last: list[Record] = []
+        self._not_before = 0.0
         self._zones_known: tuple[float, dict[str, str]] | None = None
         self._before: dict[tuple[str, str, str, int], int] = {}
         self._now: dict[tuple[str, str, str, int], int] = {}
 
     def collect(self) -> Iterator[Record]:
-        """Look once. Raises NotPermitted."""
-        pid, at = self._target.pid, clock.now()
+        """Look, or tell again what the last look has told where that took long. Raises NotPermitted."""
+        pid, begun = self._target.pid, clock.monotonic()
         if pid is None:
             return
+        if begun >= self._not_before:
+            self._last = list(self._look(pid))
+            self._not_before = clock.monotonic() + (clock.monotonic() - begun - FREE) / SHARE
+        yield from self._last
+
+    def _look(self, pid: int) -> Iterator[Record]:
+        at, begun = clock.now(), clock.monotonic()
         own = self._own(pid)
         shared = self._host.proc.link(pid, "ns", "net") == self._host.proc.link("self", "ns", "net")
         machine = None if shared else self._machine()
-        if not self._now and any(rule.packets for rule in own.rules.rules if rule.verdict in REFUSES):
+        quick = clock.monotonic() - begun < FREE
+        if quick and not self._now and any(rule.packets for rule in own.rules.rules if rule.verdict in REFUSES):
             self._now = _counters(own, machine)
             clock.sleep(FIRST_PAUSE)
             own = self._own(pid)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gotriage.errors import GotriageError, MissingFacility
+from gotriage.errors import GotriageError, MissingFacility, reason_of
 from gotriage.host import clock, tools
 from gotriage.host.callnames import call_name
 from gotriage.host.kmsg import KernelLog
@@ -183,7 +183,7 @@ class AuditRecords:
             self._kernel = KernelLog()
             self.looked.append("kernel log")
         except (GotriageError, OSError) as error:
-            self.refused = str(error)
+            self.refused = reason_of(error)
         try:
             self._file = Tail(lambda: open_in_view(host, AUDIT_LOG), history=HISTORY)
             self.looked.append("audit.log")

@@ -197,7 +197,14 @@ def _security(host: Host) -> Facility:
 
 
 def _helpers(_: Host) -> Facility:
-    wanted = {"systemctl": "systemd", "journalctl": "systemd", "nsenter": "util-linux", "debugfs": "e2fsprogs"}
+    wanted = {
+        "systemctl": "systemd",
+        "journalctl": "systemd",
+        "nsenter": "util-linux",
+        "debugfs": "e2fsprogs",
+        "nft": "nftables",
+        "ip": "iproute2",
+    }
     missing = {name: package for name, package in wanted.items() if tools.find(name) is None}
     if not missing:
         return Facility(name="helpers", state="ok", detail=" ".join(wanted))

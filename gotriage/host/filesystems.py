@@ -15,6 +15,7 @@ from gotriage.host.forked import Forked
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gotriage.host.inroot import InRoot
@@ -71,13 +72,20 @@ class Asker:
         """
         if not may_hang:
             return _space(_measured(root, path))
-        child = self._waiting.pop(device, None)
+        return _space(self._answer(device, lambda: _measured(root, path)))
+
+    def real(self, root: InRoot, path: str) -> str:
+        """Where links lead to; they may lead to what hangs. Raises TimeoutError, OSError."""
+        return os.fsdecode(self._answer(path, lambda: os.fsencode(root.real(path))))
+
+    def _answer(self, about: str, work: Callable[[], bytes]) -> bytes:
+        child = self._waiting.pop(about, None)
         patience = PATIENCE if child is None else 0.0
-        child = child or Forked(lambda: _measured(root, path))
+        child = child or Forked(work)
         if not child.ready(patience):
-            self._waiting[device] = child
+            self._waiting[about] = child
             raise TimeoutError(f"no answer within {PATIENCE:g} s")
-        return _space(child.result(PATIENCE))
+        return child.result(PATIENCE)
 
     def close(self) -> None:
         """Give up on those that still hang."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SYS_OPENAT2 = 437
 """Same number on every architecture (include/uapi/asm-generic/unistd.h)."""
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_IN_ROOT = 0x10
 """include/uapi/linux/openat2.h."""
 AT_EMPTY_PATH = 0x1000
@@ -33,8 +34,8 @@ STATX_FLAGS = ((0x10, "immutable"), (0x20, "append-only"))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _openat2(dirfd: int, path: str, flags: int) -> int:
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+def _openat2(dirfd: int, path: str, flags: int, resolve: int = 0) -> int:
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve)
     for _ in range(8):
         fd: int = _libc.syscall(
             ctypes.c_long(SYS_OPENAT2), ctypes.c_int(dirfd), os.fsencode(path), how, ctypes.c_size_t(len(how))
@@ -186,6 +187,14 @@ class InRoot:
         if base != "/" and seen.startswith(base.rstrip("/") + "/"):
             return seen[len(base.rstrip("/")) :]
         return seen
+
+    def plain(self, path: str) -> bool:
+        """Whether no component is a symbolic link, as far as it leads: the name tells the mount. Follows none."""
+        try:
+            os.close(_openat2(self._dirfd, path, os.O_PATH, RESOLVE_NO_SYMLINKS))
+        except OSError as error:
+            return error.errno != errno.ELOOP
+        return True
 
     def mount(self, path: str) -> int | None:
         """The id of the mount that holds what the path leads to (mnt_id of proc_pid_fdinfo(5)); None when not told."""

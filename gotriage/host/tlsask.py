@@ -47,11 +47,11 @@ class Met(msgspec.Struct, frozen=True, array_like=True):
     problem: str = ""
 
 
-def greet(net: str, endpoints: list[Endpoint], authorities: bytes, timeout: float) -> list[Met]:
+def greet(net: str, endpoints: list[Endpoint], authorities: list[bytes], timeout: float) -> list[Met]:
     """A handshake with each, one after the other, from the namespace of a /proc/PID/ns/net file.
 
-    `authorities` are certificates as DER, one behind the other. Takes two `timeout`s for each. Raises NotPermitted,
-    OSError, TimeoutError.
+    `authorities` are certificates as DER; what OpenSSL does not read is left out. Takes two `timeout`s for each. Raises
+    NotPermitted, OSError, TimeoutError.
     """
     chosen = endpoints[:MOST]
 
@@ -63,21 +63,18 @@ def greet(net: str, endpoints: list[Endpoint], authorities: bytes, timeout: floa
     return msgspec.msgpack.decode(in_child(work, timeout * 2 * len(chosen) + 3.0), type=list[Met])
 
 
-def _greet(one: Endpoint, authorities: bytes, timeout: float) -> Met:
+def _greet(one: Endpoint, authorities: list[bytes], timeout: float) -> Met:
     if not one.verify:
-        return _shake(one, _context(b""), timeout)
-    try:
-        context = _context(authorities, names=bool(one.server_name))
-    except ssl.SSLError as error:
-        return Met(error=f"the authorities cannot be loaded: {_words(error)}")
+        return _shake(one, _context([]), timeout)
+    context = _context(authorities, names=bool(one.server_name))
     met = _shake(one, context, timeout)
     if met.verified is not False:
         return met
-    again = _shake(one, _context(b""), timeout)  # only without verifying does the chain come to us
+    again = _shake(one, _context([]), timeout)  # only without verifying does the chain come to us
     return msgspec.structs.replace(again, verified=False, problem=met.problem)
 
 
-def _context(authorities: bytes, *, names: bool = False) -> ssl.SSLContext:
+def _context(authorities: list[bytes], *, names: bool = False) -> ssl.SSLContext:
     """One that says yes to whatever comes, or that verifies as Go does: each certificate of the pool is an anchor."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -88,8 +85,18 @@ def _context(authorities: bytes, *, names: bool = False) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = names
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=authorities)
+        _load(context, authorities)
     return context
+
+
+def _load(context: ssl.SSLContext, authorities: list[bytes]) -> None:
+    """All at once, else one by one without those that OpenSSL does not read."""
+    try:
+        context.load_verify_locations(cadata=b"".join(authorities))
+    except ssl.SSLError:
+        for one in authorities:
+            with suppress(ssl.SSLError):
+                context.load_verify_locations(cadata=one)
 
 
 def _shake(one: Endpoint, context: ssl.SSLContext, timeout: float) -> Met:

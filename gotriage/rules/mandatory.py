@@ -53,7 +53,7 @@ def denied(evidence: Evidence) -> Iterator[Claim]:
             yield _finding(evidence, rule, row, len(recent))
     if found:
         return
-    if evidence.gap("security.denials") is not None:
+    if evidence.gap("security.denials") is not None and _may_refuse(security):
         yield evidence.unknown(SELINUX, "security.denials")
     else:
         yield Fine(SELINUX, _state(security))
@@ -69,6 +69,11 @@ def _counts(evidence: Evidence, row: SecurityRow, long: float) -> bool:
     began = evidence.target.started_at if evidence.running else unit.exec_main_start if unit is not None else None
     ended = unit.exec_main_exit if unit is not None and not evidence.running else None
     return (began is None or row.last_at >= began - SLACK) and (ended is None or row.last_at <= ended + SLACK)
+
+
+def _may_refuse(security: Security) -> bool:
+    """Something is in force that could have refused it anything."""
+    return security.selinux != "disabled" or bool(security.profile) or security.seccomp != 0
 
 
 def _state(security: Security) -> str:

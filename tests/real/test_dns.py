@@ -106,11 +106,11 @@ CASES = {
     "go wanted": (CONF + "options inet6\n", "hosts: files resolve dns\n", {"GODEBUG": "netdns=go+2"}),
     "cgo wanted": (CONF, "hosts: files dns\n", {"GODEBUG": "netdns=cgo+2"}),
 }
-RARER = ("nothing of hosts", "only files", "criteria", "usual criteria", "unknown line", "empty variable", "dns first")
+USUAL = ("plain", "a module", "unknown option", "variable")
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.slow] if case in RARER else []) for case in CASES]
+    "case", [pytest.param(case, marks=[] if case in USUAL else [pytest.mark.slow]) for case in CASES]
 )
 @pytest.mark.parametrize(
     ("cgo", "go"),
@@ -132,6 +132,7 @@ def test_the_resolver_is_the_one_that_go_says_it_takes(tmp_path, case, cgo, go):
     assert said == ("cgo" if dns.resolver == "cgo" else dns.order.replace(" ", ","))
 
 
+@pytest.mark.slow
 def test_servers_that_are_ill_each_in_its_way(tmp_path):
     conf = "nameserver 127.83.1.1\nnameserver 127.83.1.2\nsearch a.test\noptions ndots:2 timeout:3\n"
     servers = ["127.83.1.1=dead", "127.83.1.2=ok", "127.83.1.3=flood", "127.83.1.8=noise"]
@@ -171,7 +172,7 @@ def test_a_search_list_multiplies_the_questions(tmp_path):
 
 def found(running, rule):
     """The findings of a rule while the service logs."""
-    return [one for one in check("--pid", running.pid, "--for", "4s")[0] if one["id"] == rule]
+    return [one for one in check("--pid", running.pid, "--for", "3s")[0] if one["id"] == rule]
 
 
 def test_a_name_that_does_not_exist_is_a_finding_and_one_that_does_is_none(tmp_path):
@@ -182,9 +183,10 @@ def test_a_name_that_does_not_exist_is_a_finding_and_one_that_does_is_none(tmp_p
     assert finding["subject"] == "orders.test"
     assert any("search a.test" in text for text in finding["evidence"])
     with inside(tmp_path, "-lookup=ok.test", servers=["127.83.1.2=ok"], resolv_conf=conf) as it:
-        assert check("--pid", it.pid, "--for", "4s")[0] == []
+        assert check("--pid", it.pid, "--for", "3s")[0] == []
 
 
+@pytest.mark.slow
 def test_a_resolver_of_another_network_namespace_is_critical(tmp_path):
     with inside(tmp_path, "-lookup=orders.test", resolv_conf="nameserver 127.0.0.53\n") as it:
         finding = found(it, "dns-failure")[0]

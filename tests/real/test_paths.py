@@ -315,7 +315,10 @@ def test_deleted_files_that_are_held(process, tmp_path):
 
 
 def test_a_file_system_that_never_answers(tmp_path):
-    command = [sys.executable, "-m", "tests.real.hungfs", str(tmp_path)]
+    hung, link = tmp_path / "hung", tmp_path / "link"
+    hung.mkdir()
+    link.symlink_to(hung / "inside")
+    command = [sys.executable, "-m", "tests.real.hungfs", str(hung), str(link)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -326,6 +329,7 @@ def test_a_file_system_that_never_answers(tmp_path):
         finally:
             collector.close()
             child.kill()
+    assert row_of(paths, link).state == "stalled"
     row = next(row for row in paths.rows if row.source == "working directory")
     assert row.state == "stalled"
     assert next(one for one in systems.systems if one.point == row.mount).stalled

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 from contextlib import contextmanager
 
 import pytest
+from gotriage.host import x509
 
 from tests.lab import toolchain
 from tests.lab.process import Start, started
@@ -48,6 +50,16 @@ def pki(tmp_path_factory):
         (folder / f"{name}-chain.pem").write_text(text)
     folder.chmod(0o755)
     return folder
+
+
+def unreadable(path):
+    """The certificate with a signature that is no bit string: we read past it, OpenSSL does not."""
+    der = bytearray(ssl.PEM_cert_to_DER_cert(path.read_text()))
+    signature = x509._inside(bytes(der), x509._one(bytes(der), 0, len(der)))[2]
+    der[signature.begin] = 0x04
+    with pytest.raises(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bytes(der))
+    return ssl.DER_cert_to_PEM_cert(bytes(der)).encode()
 
 
 @contextmanager
@@ -148,11 +160,12 @@ def test_no_bundle_matters_where_a_peer_is_refused_for_it(pki):
         assert findings["ca-bundle-missing"]["severity"] == "critical"
         assert set(findings) == {"ca-bundle-missing", "certificate-untrusted"}
         with outward(url, env={"SSL_CERT_FILE": str(pki / "ca.pem")}) as it:
-            assert found("--pid", it.pid, "--for", "3s") == {}
+            assert found("--pid", it.pid, "--for", "2s") == {}
     with outward(wrapper=NO_BUNDLE) as it:
         assert found("--pid", it.pid, "--for", "2s") == {}
 
 
+@pytest.mark.slow
 def test_a_peer_is_verified_with_the_targets_bundle(pki):
     with serving(pki) as server, outward(env={"SSL_CERT_FILE": str(pki / "ca.pem")}) as it:
         (row,) = meet(it, f"peer={server.address}")["rows"]
@@ -161,6 +174,13 @@ def test_a_peer_is_verified_with_the_targets_bundle(pki):
         (row,) = meet(it, f"peer={server.address}", "sni=other.test")["rows"]
         assert row["verified"] is False
         assert "other.test" in row["problem"] or "ostname mismatch" in row["problem"]
+    (pki / "mixed.pem").write_bytes(unreadable(pki / "good.pem") + (pki / "ca.pem").read_bytes())
+    with (
+        serving(pki) as server,
+        outward(env={"SSL_CERT_FILE": str(pki / "mixed.pem"), "SSL_CERT_DIR": "/nowhere"}) as it,
+    ):
+        record = meet(it, f"peer={server.address}")
+    assert (record["roots"], record["rows"][0]["verified"]) == (2, True)
     with serving(pki, "good") as server, outward(env={"SSL_CERT_FILE": str(pki / "ca.pem")}) as it:
         record = meet(it, f"peer={server.address}")
     assert record["rows"][0]["verified"] is False
@@ -188,6 +208,7 @@ def test_a_certificate_that_was_renewed_and_not_loaded(pki, tmp_path):
         assert [trap["id"] for trap in meet(it)["traps"]] == ["not-reloaded"]
 
 
+@pytest.mark.slow
 def test_clients_that_refuse_the_target(pki):
     with (
         serving(pki) as server,

@@ -61,3 +61,8 @@ def test_a_denial_of_another_life_is_not_its_own(running):
     story = running.target(age=60)
     story.add(Security, selinux="enforcing", rows=(denial(story, last_at=story.time(-300)),))
     assert story.ids() == []
+
+
+def test_where_nothing_could_refuse_it_nothing_is_unknown(running):
+    running.add(Security, selinux="disabled", seccomp=0).gap("security.denials", "/dev/kmsg: permission denied")
+    assert running.fine("selinux-denied").text == "SELinux disabled, nothing denied"

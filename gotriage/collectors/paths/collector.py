@@ -94,16 +94,14 @@ class PathCollector:
         mount = mounts.holding(points, one.path)
         answer = answers.get(mount.id) if mount is not None else None
         if mount is not None and mount.may_hang and not isinstance(answer, Space):
-            stalled = isinstance(answer, TimeoutError)
-            return PathUse(
-                path=clean(one.path),
-                state="stalled" if stalled else "unknown",
-                source=clean(one.source),
-                needs=one.needs,
-                reason=STALLED if stalled else clean(str(answer or "its file system was not asked"), 200),
-                mount=clean(mount.point),
-                system=clean(mount.kind, 64),
-            )
+            return _unseen(one, answer, mount)
+        if any(point.may_hang for point in points) and not root.plain(one.path):
+            try:
+                self._asker.real(root, one.path)
+            except TimeoutError as error:
+                return _unseen(one, error, None)
+            except OSError:
+                pass  # it leads nowhere, which the look itself tells
         return rights.use(root, one, who, {point.id: point for point in points}, self._names)
 
     def _systems(
@@ -120,3 +118,17 @@ class PathCollector:
     def close(self) -> None:
         """Give up on what still hangs."""
         self._asker.close()
+
+
+def _unseen(one: Used, answer: object, mount: Mount | None) -> PathUse:
+    """The row of a path that is better not touched; `mount` None is one that its links lead to."""
+    stalled = isinstance(answer, TimeoutError)
+    return PathUse(
+        path=clean(one.path),
+        state="stalled" if stalled else "unknown",
+        source=clean(one.source),
+        needs=one.needs,
+        reason=STALLED if stalled else clean(str(answer or "its file system was not asked"), 200),
+        mount=clean(mount.point) if mount is not None else "",
+        system=clean(mount.kind, 64) if mount is not None else "",
+    )

@@ -114,7 +114,7 @@ class TlsTracer:
             pool = roots.load(root, env, rights(self._host, pid), now) if self._peers else roots.Pool()
             files = self._files(root, pid, env)
         asked = [one for one in whom if not one.missing]
-        ders = b"".join(pool.certificates)
+        ders = list(pool.certificates)
         met = tlsask.greet(net, [one.endpoint for one in asked], ders, SECONDS) if asked else []
         answers = dict(zip([one.shown for one in asked], met, strict=True))
         rows = tuple(_row(one, answers.get(one.shown, Met(error=one.missing)), bool(ders)) for one in whom)

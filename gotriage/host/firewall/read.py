@@ -27,7 +27,8 @@ GET_TABLES: Final = 10 << 8 | 1
 """NFNL_SUBSYS_NFTABLES, NFT_MSG_GETTABLE."""
 NLM_F_REQUEST_DUMP: Final = 0x301
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-LONGEST: Final = 32 * 1024 * 1024
+LONGEST: Final = 12 * 1024 * 1024
+"""Bytes of a listing: about 30,000 rules."""
 SECONDS: Final = 8.0
 LEGACY: Final = (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names"))
 
