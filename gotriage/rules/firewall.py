@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gotriage.records.findings import Fine
+from gotriage.records.findings import Fine, Unknown
 from gotriage.records.firewall import Firewall
 from gotriage.records.units import counted
 from gotriage.rules import remedies
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ID: Final = "firewall-blocked"
 DEFAULTS: Final = {ID: {"packets": 1.0}}
 REFUSES: Final = ("drop", "reject")
+SYSTEMD: Final = "sd_fw_"
+"""How systemd's programs for IPAddressAllow= and IPAddressDeny= are called (src/core/bpf-firewall.c)."""
 MOST: Final = 4
 """Ports and peers that become a finding of their own."""
 LOOPBACK: Final = ("127.", "[::1]", "[::ffff:127.")
@@ -47,10 +49,25 @@ def blocked(evidence: Evidence) -> Iterator[Claim]:
         return
     if (gap := evidence.gap("firewall")) is not None and not gap.source.endswith(".sockets"):
         yield evidence.unknown(ID, "firewall")
-    elif firewall.rules_count == 0 and not firewall.programs:
+    elif firewall.programs:
+        yield _programs(evidence, firewall)
+    elif firewall.rules_count == 0:
         yield Fine(ID, "no firewall rules")
     else:
         yield Fine(ID, f"{counted(firewall.rules_count, 'firewall rule')}, none in the way")
+
+
+def _programs(evidence: Evidence, firewall: Firewall) -> Claim:
+    """What BPF programs decide cannot be read from them."""
+    names = ", ".join(dict.fromkeys(f"{one.name or one.id} ({one.at})" for one in firewall.programs[:4]))
+    unit = remedies.word(remedies.unit_name(evidence) or "UNIT")
+    own = any(one.name.startswith(SYSTEMD) for one in firewall.programs)
+    remedy = (
+        f"{remedies.systemctl(evidence)} show -p IPAddressAllow,IPAddressDeny {unit}"
+        if own
+        else "ask who has attached them: bpftool cgroup tree"
+    )
+    return Unknown(ID, f"BPF programs at its cgroup decide too: {names}", remedy)
 
 
 def _ports(evidence: Evidence, firewall: Firewall) -> Iterator[Claim]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from gotriage.records.firewall import Firewall
 from gotriage.records.stream import Gap
 
 from tests.lab.process import wait_until
-from tests.real.checks import check, ids
+from tests.real.checks import GOTRIAGE, check, ids
 from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
@@ -150,3 +151,11 @@ def test_firewalld_keeps_the_port_closed(sdlab, unit, in_lab):
         assert "firewall-blocked" not in ids(*in_lab(name))
     finally:
         sdlab.systemctl("stop", "firewalld")
+
+
+def test_the_programs_that_systemd_attaches_for_a_unit(sdlab, unit):
+    name = unit("-listen=0.0.0.0:8098", "IPAddressDeny=any")
+    words = ["show", "firewall", "--json", "--root-pid", str(sdlab.pid), "--unit", name]
+    done = subprocess.run([GOTRIAGE, *words], capture_output=True, text=True, check=True)
+    programs = json.loads(done.stdout.splitlines()[0])["programs"]
+    assert {one["name"] for one in programs} == {"sd_fw_ingress", "sd_fw_egress"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gotriage.records.firewall import Filtered, FilterRule, Firewall
+from gotriage.records.firewall import Filtered, FilterRule, Firewall, GroupProgram
 
 RULE = "tcp dport 8080 counter drop"
 
@@ -67,3 +67,10 @@ def test_without_rules_or_without_the_tool(running):
     assert fed(running, port(verdict="accept"), rules_count=0).fine("firewall-blocked").text == "no firewall rules"
     running.gap("firewall.nftables", "nft is not installed", "apt install nftables")
     assert running.unknown("firewall-blocked").remedy == "apt install nftables"
+
+
+def test_what_programs_decide_is_not_known(running):
+    fed(running, port(verdict="accept"), programs=(GroupProgram("ingress", 7, "sd_fw_ingress"),))
+    unknown = running.unknown("firewall-blocked")
+    assert unknown.reason == "BPF programs at its cgroup decide too: sd_fw_ingress (ingress)"
+    assert unknown.remedy == "systemctl show -p IPAddressAllow,IPAddressDeny UNIT"
