@@ -14,6 +14,7 @@ from gotriage.host import dbus
 from gotriage.host.dbus import Bus, BusHangs, BusRefused, BusUnreachable
 from jeepney import DBusAddress, Parser, new_error, new_method_return
 
+from tests.lab.folders import let_enter
 from tests.lab.process import wait_until
 
 OBJECT = DBusAddress("/o", bus_name="a.b", interface="a.b.C")
@@ -218,7 +219,7 @@ def test_another_users_identity_is_taken_for_the_connection_only(peer):
 
     path = peer(talk)
     os.chmod(path, 0o777)
-    path.parent.chmod(0o755)
+    let_enter(path.parent)
     bus = Bus(path, daemon=False, uid=65534)
     wait_until(lambda: len(seen) == 2)
     bus.close()

@@ -12,6 +12,8 @@ from gotriage.host.inroot import InRoot
 from gotriage.host.permissions import Identity, allowed, identity_of, parse_acl, refusal
 from gotriage.host.proc import Proc
 
+from tests.lab.folders import let_enter
+
 NOBODY = Identity(65534, 65534, frozenset({4}), frozenset())
 WORDS = {"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}
 
@@ -38,9 +40,7 @@ def ours(path, who, needs):
 @pytest.fixture
 def place(tmp_path):
     """A file in a folder that everybody may search."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder) not in ("/", "/tmp"):
-            folder.chmod(0o755)
+    let_enter(tmp_path)
     file = tmp_path / "file"
     file.write_text("x")
     return file

@@ -15,6 +15,7 @@ from gotriage.goruntime.runtime import attach
 
 from tests.goruntime.cores import of_gcore
 from tests.lab import gotrace, toolchain
+from tests.lab.folders import let_enter
 from tests.lab.process import wait_until
 from tests.real.terminal import Terminal
 from tests.real.test_bad_input import GOTRIAGE, gotriage, one_clear_line
@@ -38,10 +39,7 @@ by_kernel = pytest.mark.skipif(not made_by_the_kernel(), reason="core files go e
 @pytest.fixture
 def folder(tmp_path):
     """One that other users may look into."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and str(path).count("/") > 1:
-            path.chmod(0o755)
-    return tmp_path
+    return let_enter(tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.folders import let_enter
 from tests.lab.process import Start, started, wait_until
 from tests.real.checks import check, first, ids, wait_first
 
@@ -101,9 +102,7 @@ def test_a_deleted_log_that_is_held(service, tmp_path):
 
 
 def test_a_file_that_may_not_be_read(service, tmp_path):
-    tmp_path.chmod(0o755)
-    for folder in list(tmp_path.parents)[:2]:
-        folder.chmod(0o755)
+    let_enter(tmp_path)
     secret = tmp_path / "web.yml"
     secret.write_text("x")
     secret.chmod(0o600)

@@ -19,6 +19,7 @@ from gotriage.rules.engine import judge
 from gotriage.session.store import Session
 
 from tests.agent.fakes import Stream
+from tests.lab.folders import let_enter
 from tests.real.checks import check
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ def test_what_only_system_calls_tell(service, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("x")
     secret.chmod(0o600)
-    tmp_path.chmod(0o755)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    let_enter(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"127.0.0.1:{free.getsockname()[1]}"
     with name_server(1.4) as server:

@@ -13,6 +13,7 @@ from gotriage.collectors.access import AccessCollector
 from gotriage.collectors.environment import EnvironmentCollector
 from gotriage.host.given import given_paths, needs_of
 
+from tests.lab.folders import let_enter
 from tests.real.targets import target_of
 
 pytestmark = pytest.mark.real
@@ -99,9 +100,7 @@ def test_a_binary_that_was_replaced_or_removed(process, tmp_path):
 
 
 def test_a_config_that_its_user_may_not_read(process, tmp_path):
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder) not in ("/", "/tmp"):
-            folder.chmod(0o755)
+    let_enter(tmp_path)
     config, data = tmp_path / "app.yaml", tmp_path / "data"
     config.write_text("x")
     config.chmod(0o600)

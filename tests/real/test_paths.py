@@ -15,6 +15,7 @@ from gotriage.collectors.paths.inodes import InodeCollector
 from gotriage.collectors.paths.sleepers import SleeperCollector
 from gotriage.host.filesystems import disks, node
 
+from tests.lab.folders import let_enter
 from tests.lab.process import wait_until
 from tests.real.checks import check, first
 from tests.real.targets import findings, target_of
@@ -65,13 +66,6 @@ def disk(tmp_path):
         yield place
 
 
-def opened_up(folder):
-    """Let anybody reach the folder."""
-    for one in (folder, *folder.parents):
-        if str(one) not in ("/", "/tmp"):
-            one.chmod(0o755)
-
-
 def look(pid):
     target = target_of(pid)
     paths, systems = PathCollector(target.host, target).collect()
@@ -102,7 +96,7 @@ def test_a_healthy_service_may_use_its_paths(service):
 
 
 def test_which_component_refuses(process, tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     shut = tmp_path / "shut"
     (shut / "data").mkdir(parents=True)
     (shut / "data/app.yaml").write_text("x")
@@ -150,7 +144,7 @@ def test_a_program_that_could_not_be_started_again(process, tmp_path):
 
 
 def test_what_is_missing_and_whether_it_may_be_made(process, tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     pid = process(f"--log={tmp_path}/new.log", f"--state={tmp_path}/a/b", **NOBODY)
     paths, _ = look(pid)
     assert row_of(paths, tmp_path / "new.log").reason == f"not there, and it may not make it in {tmp_path}"
@@ -158,7 +152,7 @@ def test_what_is_missing_and_whether_it_may_be_made(process, tmp_path):
 
 
 def test_capabilities_in_another_user_namespace_hold_only_over_mapped_ids(tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     theirs = tmp_path / "theirs"
     theirs.mkdir(mode=0o700)
     words = ["unshare", "--user", "--map-user=0", "--map-group=0", sys.executable, "-c", WAIT, f"--data-dir={theirs}"]
@@ -188,7 +182,7 @@ def test_names_with_control_characters_and_loops(process, tmp_path):
 
 
 def test_who_dropped_root_may_have_read_its_file_before(process, tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     config = tmp_path / "app.yaml"
     config.write_text("x")
     config.chmod(0o600)
@@ -205,7 +199,7 @@ def test_a_link_that_leads_to_another_file_system(process, tmp_path):
 
 
 def test_a_log_that_root_has_opened_for_it_is_in_order(process, tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     with (tmp_path / "own.log").open("w") as log:
         (tmp_path / "own.log").chmod(0o600)
         row = row_of(look(process(stderr=log, **NOBODY))[0], tmp_path / "own.log")
@@ -214,7 +208,7 @@ def test_a_log_that_root_has_opened_for_it_is_in_order(process, tmp_path):
 
 
 def test_a_working_directory_that_is_given_to_write_in_as_well(process, tmp_path):
-    opened_up(tmp_path)
+    let_enter(tmp_path)
     row = row_of(look(process("--data-dir", tmp_path, cwd=tmp_path, **NOBODY))[0], tmp_path)
     assert (row.needs, row.state, row.source) == ("wx", "refused", "working directory")
 

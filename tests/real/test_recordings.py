@@ -18,6 +18,8 @@ from gotriage.records.target import TargetSpec
 from gotriage.render import jsonl, text
 from gotriage.session.recording import load, save
 
+from tests.lab.folders import let_enter
+
 pytestmark = pytest.mark.real
 GOTRIAGE = [sys.executable, "-m", "gotriage"]
 NOBODY = 65534
@@ -86,8 +88,7 @@ def run(*words, uid=None, **env):
 
 
 def test_what_sudo_recorded_is_the_users_and_opens_without_root(target, tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_enter(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, NOBODY, NOBODY)

@@ -13,6 +13,7 @@ import pytest
 from gotriage.host import x509
 
 from tests.lab import toolchain
+from tests.lab.folders import let_enter
 from tests.lab.process import Start, started
 from tests.real.checks import GOTRIAGE, check
 
@@ -48,8 +49,7 @@ def pki(tmp_path_factory):
     for name in ("good", "old"):
         text = (folder / f"{name}.pem").read_text() + (folder / "middle.pem").read_text()
         (folder / f"{name}-chain.pem").write_text(text)
-    folder.chmod(0o755)
-    return folder
+    return let_enter(folder)
 
 
 def unreadable(path):
@@ -145,7 +145,7 @@ def test_a_bundle_that_its_user_may_not_read(pki, tmp_path):
     secret = tmp_path / "ca.pem"
     secret.write_bytes((pki / "ca.pem").read_bytes())
     secret.chmod(0o600)
-    tmp_path.chmod(0o755)
+    let_enter(tmp_path)
     with outward(env={"SSL_CERT_FILE": str(secret), "SSL_CERT_DIR": "/nowhere"}, uid=65534) as it:
         source = show(it)["tls"]["sources"][0]
     assert source["state"] == "unreadable"
