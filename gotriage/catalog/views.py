@@ -406,7 +406,7 @@ VIEWS: tuple[View, ...] = (
         "security",
         "Security modules",
         "X",
-        "SELinux, AppArmor, seccomp, Landlock: contexts, profile and filters of the target, what it was denied, the cure",
+        "SELinux, AppArmor, seccomp, Landlock: contexts, profile and filters; what the target was denied, the cure",
         (Security,),
         ("security",),
         table=Security,
