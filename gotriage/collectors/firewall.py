@@ -124,7 +124,14 @@ class FirewallCollector:
         for what, reason, remedy in dict.fromkeys([*own.lacks, *(machine.lacks if machine else [])]):
             yield Gap(at=at, source=f"firewall.{what}", reason=reason, lost="rules that may decide", remedy=remedy)
         if why:
-            yield Gap(at=at, source="firewall.sockets", reason=why, lost="the target's ports and peers", remedy=AS_ROOT)
+            yield Gap(
+                at=at,
+                source="firewall.sockets",
+                reason=why,
+                lost="the target's ports and peers",
+                remedy=AS_ROOT,
+                permission="ermission denied" in why,
+            )
 
     def _own(self, pid: int) -> Found:
         try:

@@ -148,7 +148,12 @@ class SecurityCollector:
         )
         if self._records.refused:
             yield Gap(
-                at=at, source="security.denials", reason=clean(self._records.refused), lost="denials", remedy=AS_ROOT
+                at=at,
+                source="security.denials",
+                reason=clean(self._records.refused),
+                lost="denials",
+                remedy=AS_ROOT,
+                permission="ermission denied" in self._records.refused,
             )
 
     # -- what is in force

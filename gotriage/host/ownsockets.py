@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gotriage.errors import GotriageError
+from gotriage.errors import GotriageError, reason_of
 from gotriage.host import socktables
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def sockets(host: Host, pids: Sequence[int]) -> tuple[Table, str]:
         try:
             names = host.proc.names(pid, "fd")
         except (GotriageError, OSError) as error:
-            reason = str(error)
+            reason = reason_of(error)
             continue
         for name in names[: MOST_DESCRIPTORS - len(wanted)]:
             try:

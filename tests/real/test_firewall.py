@@ -109,6 +109,7 @@ def test_iptables_rejects_the_port(service, inside, command):
     assert refused(running.pid) == []
 
 
+@pytest.mark.slow
 def test_what_it_may_not_send(service, inside):
     running = service("svc", "-dial=10.231.77.1:5432", wrapper=inside)
     rules = "table ip t { chain out { type filter hook output priority 0; tcp dport 5432 counter reject; }; }"
@@ -139,6 +140,7 @@ def test_without_nft_there_is_a_gap(service, inside, monkeypatch):
     assert gaps[0].remedy == "apt install nftables"
 
 
+@pytest.mark.slow
 def test_firewalld_keeps_the_port_closed(sdlab, unit, in_lab):
     name = unit("-listen=0.0.0.0:8097")
     sdlab.systemctl("start", "firewalld")

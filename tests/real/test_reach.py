@@ -62,6 +62,7 @@ def test_from_the_target(service, inside):
     assert walk("--pid", running.pid, "--reach-from-target", "localhost:8083")[:2] == (0, "")
 
 
+@pytest.mark.slow
 def test_the_finding_as_json(service, inside):
     running = service("svc", "-listen=0.0.0.0:8084", wrapper=inside)
     status, _, text = walk("--pid", running.pid, "--reach", 9090, "--json")

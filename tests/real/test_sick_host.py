@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from gotriage.session.recording import Reader
 
+from tests.real.family import below
 from tests.real.terminal import Terminal
 
 pytestmark = pytest.mark.real
