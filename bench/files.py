@@ -16,20 +16,15 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bench.side import Side
 from gotriage.collectors.files import TableCollector
 from gotriage.host import Host
 from gotriage.records.files import FileTable
 from gotriage.records.target import TargetSpec
 from gotriage.target.model import Process, Target
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HOLDER = """
 import os, resource, socket, sys, tempfile
@@ -51,29 +46,6 @@ with tempfile.TemporaryDirectory() as folder:
     print("ready", flush=True)
     sys.stdin.read()
 """
-
-
-@dataclass
-class Side:
-    """One way to list, and what its rounds took: seconds and CPU seconds."""
-
-    name: str
-    work: Callable[[], int]
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def run(self) -> int:
-        """One round; how many descriptors it listed."""
-        cpu, begun = _cpu(), time.perf_counter()
-        number = self.work()
-        self.wall.append(time.perf_counter() - begun)
-        self.cpu.append(_cpu() - cpu)
-        return number
-
-
-def _cpu() -> float:
-    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(use.ru_utime + use.ru_stime for use in uses)
 
 
 def holders(stack: ExitStack, count: int, kind: str) -> list[int]:

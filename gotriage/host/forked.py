@@ -86,23 +86,20 @@ class Forked:
 
     def abandon(self) -> None:
         """Kill the child without waiting: in a system call that no signal ends it goes when that does."""
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(self._pid, os.WNOHANG)
+        self._end(os.WNOHANG)
 
     def close(self) -> None:
         """End the child if it still works, and collect it."""
+        self._end(0)
+
+    def _end(self, wait: int) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
             with suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+                os.waitpid(self._pid, wait)
 
 
 def in_child(work: Callable[[], bytes], timeout: float = 5.0) -> bytes:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from gotriage.host import netlink
 from gotriage.records.text import clean
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = 16, 18, 20, 22, 24, 26
 _ERROR, _DONE = 2, 3
@@ -71,7 +69,7 @@ def dump(kind: int, family: int = socket.AF_UNSPEC) -> bytes:
             data = link.recv(1 << 16)
             parts.append(data)
             size += len(data)
-            ends = [word for word, _, _ in _heads(data) if word in (_ERROR, _DONE)]
+            ends = [word for word, _, _ in netlink.messages(data) if word in (_ERROR, _DONE)]
             if _ERROR in ends:
                 code = -struct.unpack_from("=i", data, 16)[0]
                 raise OSError(code, os.strerror(code))
@@ -80,39 +78,17 @@ def dump(kind: int, family: int = socket.AF_UNSPEC) -> bytes:
         return b"".join(parts)
 
 
-def _heads(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Type, start and end of each message's content."""
-    at, end = 0, len(data)
-    while at + 16 <= end:
-        length, kind = struct.unpack_from("=IH", data, at)
-        if length < 16 or at + length > end:
-            return
-        yield kind, at + 16, at + length
-        at += (length + 3) & ~3
-
-
-def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
-    found = {}
-    while at + 4 <= end:
-        length, kind = struct.unpack_from("=HH", data, at)
-        if length < 4 or at + length > end:
-            break
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
-
-
 _IFNAME, _IFMTU, _OPERSTATE, _STATS64 = 3, 4, 16, 23
 
 
 def parse_links(data: bytes) -> list[Link]:
     """RTM_NEWLINK messages; rtnl_link_stats64 begins with packets in and out, bytes, errors, dropped."""
     found: list[Link] = []
-    for kind, at, end in _heads(data):
+    for kind, at, end in netlink.messages(data):
         if kind != RTM_NEWLINK or end - at < 16 or len(found) >= MOST:
             continue
         index = struct.unpack_from("=i", data, at + 4)[0]
-        more = _attributes(data, at + 16, end)
+        more = netlink.attributes(data, at + 16, end)
         state = more.get(_OPERSTATE, b"\0")[0] if more.get(_OPERSTATE) else 0
         stats = struct.unpack_from("=8Q", more[_STATS64]) if len(more.get(_STATS64, b"")) >= 64 else (0,) * 8
         found.append(
@@ -136,11 +112,11 @@ _LOCAL, _ADDRESS = 2, 1
 def parse_addresses(data: bytes) -> list[Addresses]:
     """RTM_NEWADDR messages."""
     found: list[Addresses] = []
-    for kind, at, end in _heads(data):
+    for kind, at, end in netlink.messages(data):
         if kind != RTM_NEWADDR or end - at < 8 or len(found) >= MOST:
             continue
         family, length, _, _, index = struct.unpack_from("=BBBBI", data, at)
-        more = _attributes(data, at + 8, end)
+        more = netlink.attributes(data, at + 8, end)
         text = _host(family, more.get(_LOCAL) or more.get(_ADDRESS) or b"")
         if text:
             found.append(Addresses(index, f"{text}/{length}"))
@@ -153,11 +129,11 @@ _DST, _OIF, _GATEWAY, _PRIORITY, _PREFSRC, _TABLE = 1, 4, 5, 6, 7, 15
 def parse_routes(data: bytes) -> list[Way]:
     """RTM_NEWROUTE messages of the main table."""
     found: list[Way] = []
-    for kind, at, end in _heads(data):
+    for kind, at, end in netlink.messages(data):
         if kind != RTM_NEWROUTE or end - at < 12 or len(found) >= MOST:
             continue
         family, length, _, _, table, _, _, of = struct.unpack_from("=8B", data, at)
-        more = _attributes(data, at + 12, end)
+        more = netlink.attributes(data, at + 12, end)
         if (_number(more.get(_TABLE)) or table) != MAIN_TABLE or (of != 1 and of not in KINDS):
             continue
         to = f"{_host(family, more[_DST])}/{length}" if more.get(_DST) else "default"

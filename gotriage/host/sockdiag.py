@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from gotriage.host import netlink
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
@@ -154,18 +155,6 @@ def _parse_run(name: str, run: memoryview, length: int, wanted: set[int], found:
     return done
 
 
-def _attributes(data: bytes, at: int, end: int) -> dict[int, bytes]:
-    """Netlink attributes by type (netlink(7))."""
-    found = {}
-    while at + 4 <= end:
-        length, kind = struct.unpack_from("=HH", data, at)
-        if length < 4 or at + length > end:
-            break
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
-
-
 UNIX_NAME, UNIX_PEER, UNIX_RQLEN = 0, 2, 4
 
 
@@ -177,7 +166,7 @@ def parse_unix(_: str, data: bytes, wanted: set[int], found: Table) -> None:
         if end - at < 16:
             continue
         state, inode = data[at + 2], struct.unpack_from("=I", data, at + 4)[0]
-        more = _attributes(data, at + 16, end)
+        more = netlink.attributes(data, at + 16, end)
         if name := more.get(UNIX_NAME):
             names[inode] = unix_name(name)
         if inode in wanted:
