@@ -53,21 +53,19 @@ REAL_TIMEOUT = 300.0
 """Seconds for a test with real parts: on a busy machine the first build by a toolchain takes minutes."""
 
 
-PATIENT = "test_findings_runtime.py"
-"""Of tests/real: services that are watched for minutes."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """What two workers share out."""
+    from tests.workers import OneKernel
+
+    return OneKernel(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --full the slow ones are left out, and counted as deselected, not as skipped.
-
-    With two workers (-n 2), one runs what is real, a test at a time: there is one kernel. The other runs the rest, and
-    what mostly waits.
-    """
+    """Without --full the slow ones are left out, and counted as deselected, not as skipped."""
     for item in items:
         if item.get_closest_marker("real") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(REAL_TIMEOUT))
-        alone = item.path.parent.name in ("real", "lab") and item.path.name != PATIENT
-        item.add_marker(pytest.mark.xdist_group("real" if alone else item.path.name))
     if config.getoption("--full"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -61,13 +61,13 @@ def test_the_screens_of_a_snapshot_are_those_that_were_seen(target, tmp_path):
         (tmp_path / "same").write_text(str(len(live)))
         return 0
 
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         status = 1
         try:
             status = launch(TargetSpec(kind="pid", value=str(target.pid)), front)
         finally:
             os._exit(status)
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (tmp_path / "same").exists()
 
 

@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path):
 
 
 def test_a_folder_that_may_not_be_written_is_one_clear_line(tmp_path):
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         try:
             os.setresuid(65534, 65534, 65534)
             Writer(tmp_path / "r")
@@ -123,12 +123,12 @@ def test_a_folder_that_may_not_be_written_is_one_clear_line(tmp_path):
             os._exit(7 if "65534" in str(error) else 1)
         finally:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_a_full_disk_is_one_clear_line_and_what_stands_is_whole(tmp_path):
     path = tmp_path / "r"
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
             with Writer(path) as writer:
@@ -139,7 +139,7 @@ def test_a_full_disk_is_one_clear_line_and_what_stands_is_whole(tmp_path):
             os._exit(7 if "stay readable" in str(error) else 1)
         finally:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     reader = Reader(path)
     assert len(list(reader)) > 5
     assert reader.report.damage == ""
