@@ -18,6 +18,8 @@ from tests.lab.toolchain import ROOT, build
 
 DEMOS = ROOT / "gotriage/demos"
 MACHINE = "shop-1"
+HOSTS = f"127.0.0.1 localhost\n127.0.1.1 {MACHINE}\n"
+RESOLV_CONF = "nameserver 10.8.0.2\nsearch shop.example\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ def record(name: str) -> None:
     file = DEMOS / f"{name}.gts.jsonl.zst"
     lab = systemd.up(MACHINE)
     try:
+        lab.write("/etc/hosts", HOSTS)
+        lab.write("/etc/resolv.conf", RESOLV_CONF)
         target = started(lab, incident)
         time.sleep(incident.before)
         made = f"/tmp/{name}-{lab.pid}.gts.jsonl.zst"
