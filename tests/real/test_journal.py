@@ -26,6 +26,7 @@ from gotriage.session.logs import LogStore
 from gotriage.target.model import ContainerRef, Process, Target
 
 from tests.lab import systemd
+from tests.lab.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -362,14 +363,15 @@ def test_a_users_unit(lab: Lab):
         if lab.run(*user, "is-system-running", check=False).stdout.strip() in ("running", "degraded"):
             break
         time.sleep(0.1)
-    lab.write("/etc/systemd/user/hi.service", "[Service]\nExecStart=/bin/echo hi\n")
+    lab.write("/etc/systemd/user/hi.service", "[Service]\nExecStart=/bin/sh -c 'echo hi; sleep 30'\n")
     lab.run(*user, "daemon-reload")
-    lab.run(*user, "start", "hi.service")
-    time.sleep(0.5)
+    lab.run(*user, "start", "hi.service")  # it stays: whose line it is, journald reads from the living process
+    asked = ("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "journalctl", "-o", "json",
+             "--user-unit=hi.service")  # fmt: skip
+    wait_until(lambda: "hi" in [entry["MESSAGE"] for entry in json_lines(lab.run(*asked).stdout)])
     lab.run("journalctl", "--sync")
     host = Host.of(lab.pid)
-    expected = json_lines(lab.run("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "journalctl",
-                                  "-o", "json", "--user-unit=hi.service").stdout)  # fmt: skip
+    expected = json_lines(lab.run(*asked).stdout)
     for kind in READERS:
         reader = kind(host, own_place(host), unit_match("hi.service", 1234), 0)
         assert cursors(reader) == [entry["__CURSOR"] for entry in expected]
