@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from gotriage.collectors import Answering, Collector, Unavailable
 from gotriage.errors import UsageError
+from gotriage.host import own_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Backends:
         yield from self._first_that_serves()
 
     def _first_that_serves(self) -> Iterator[Record]:
+        check_room(self._source, self._host)
         problem: Unavailable | None = None
         for backend in self._source.backends:
             try:
@@ -75,6 +77,17 @@ class Backends:
         collector, self._collector, self.name = self._collector, None, ""
         if collector is not None:
             collector.close()
+
+
+def check_room(source: Source, host: Host) -> None:
+    """Raises Unavailable where the source's code and data would take the last memory."""
+    left = own_group.room(host) if source.memory else None
+    if left is not None and left < source.memory:
+        raise Unavailable(
+            f"it needs up to {source.memory >> 20} MB of memory, of which {left >> 20} MB are left here",
+            lost=True,
+            remedy="run gotriage where it may take more",
+        )
 
 
 def load(backend: str) -> type[Collector]:

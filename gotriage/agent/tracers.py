@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
-from gotriage.agent.backends import load
+from gotriage.agent.backends import check_room, load
 from gotriage.agent.gaps import DENIALS, gap_of
 from gotriage.collectors import Unavailable
 from gotriage.errors import GotriageError, MissingFacility, NotPermitted, UsageError, reason_of
@@ -63,6 +63,11 @@ def choose(
     source: Source, host: Host, target: Target, row: Trace, options: Mapping[str, str], *, start: bool
 ) -> tuple[Tracer, Trace]:
     """The first backend that serves, started or only priced. Raises NotStarted."""
+    try:
+        check_room(source, host)
+    except Unavailable as error:
+        refused = replace(row, state="refused", reason=str(error), remedy=error.remedy)
+        raise NotStarted(refused, error) from error
     passed: list[tuple[str, Exception]] = []
     wanted = options.get("backend", "")
     kinds = [cast("type[Tracer]", load(name)) for name in source.backends]

@@ -29,6 +29,7 @@ class Source:
         asked: a trace: it runs only while it is asked for, and its backends are `collectors.Tracer` classes.
         duty: seconds on, of so many, that the agent runs a trace by itself, with its default options; None is never.
         lasts: seconds that a trace runs when nobody says how long; `longest`: at most.
+        memory: bytes that have to be left for its code and data; where there are less, it is not loaded.
         budget: the part of the target's CPU that a trace may cost, kept by being attached a part of the time only.
         sends: an active check: it sends something to somebody, names in its price what and to whom, and nothing but a
             request starts it, not even a look at its tab.
@@ -48,6 +49,7 @@ class Source:
     duty: tuple[float, float] | None = None
     lasts: float = 600.0
     longest: float = 3600.0
+    memory: int = 0
     budget: float | None = None
     sends: bool = False
 

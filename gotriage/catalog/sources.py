@@ -33,6 +33,9 @@ from gotriage.records.tls import Tls, TlsChecks
 _C = "gotriage.collectors."
 _ALSO_CORE = ("pid", "unit", "container", "core")
 
+ROOM = 64 << 20
+"""Bytes that have to be left for what is not needed for the first screen, all of it together."""
+
 SOURCES: tuple[Source, ...] = (
     Source(
         "process", (_C + "process:ProcessCollector",), (ProcessSample,), about="/proc/PID/stat, status, io, schedstat"
@@ -83,6 +86,7 @@ SOURCES: tuple[Source, ...] = (
         every=5.0,
         deadline=30.0,
         about="sock_diag and rtnetlink in the target's network namespace, /proc/PID/net",
+        memory=ROOM,
     ),
     Source(
         "limits",
@@ -124,6 +128,7 @@ SOURCES: tuple[Source, ...] = (
         every=10.0,
         deadline=15.0,
         about="modes, ACLs, mounts and file systems in the target's root",
+        memory=ROOM,
     ),
     Source(
         "sleepers",
@@ -147,6 +152,7 @@ SOURCES: tuple[Source, ...] = (
         every=20.0,
         deadline=15.0,
         about="the target's root, /proc/PID, adjtimex(2), getrandom(2)",
+        memory=ROOM,
     ),
     Source(
         "namespaces",
@@ -155,6 +161,7 @@ SOURCES: tuple[Source, ...] = (
         every=30.0,
         deadline=10.0,
         about="/proc/PID/ns of all processes, status, uid_map",
+        memory=ROOM,
     ),
     Source(
         "goroutines",
@@ -220,6 +227,7 @@ SOURCES: tuple[Source, ...] = (
         asked=True,
         duty=(1.0, 10.0),
         about="the first bytes of reads and writes at sockets, counted by a BPF program",
+        memory=ROOM,
     ),
     Source(
         "http_uprobes",
@@ -264,6 +272,7 @@ SOURCES: tuple[Source, ...] = (
         asked=True,
         duty=(1.0, 10.0),
         about="BPF programs at the begin and end of every system call, else trace events, else a perf counter",
+        memory=ROOM,
     ),
     Source(
         "strace",
@@ -319,6 +328,7 @@ SOURCES: tuple[Source, ...] = (
         every=15.0,
         deadline=30.0,
         about="nft and iptables-save in the target's network namespace, BPF programs of its cgroup",
+        memory=ROOM,
     ),
     Source(
         "dns",
@@ -326,6 +336,7 @@ SOURCES: tuple[Source, ...] = (
         (Dns,),
         every=15.0,
         about="resolv.conf, nsswitch.conf and hosts in the target's root, the build info, /proc/PID/net/udp",
+        memory=ROOM,
     ),
     Source(
         "dns_checks",
@@ -359,6 +370,7 @@ SOURCES: tuple[Source, ...] = (
         deadline=30.0,
         idle=True,
         about="/proc/PID/attr and status; audit records of the kernel log, audit.log and the journal",
+        memory=ROOM,
     ),
     Source(
         "tls",
@@ -367,6 +379,7 @@ SOURCES: tuple[Source, ...] = (
         every=30.0,
         deadline=20.0,
         about="the files of crypto/x509 in the target's root, and certificates that it was given",
+        memory=ROOM,
     ),
     Source(
         "tls_checks",

@@ -9,7 +9,7 @@ import msgspec
 
 from gotriage.errors import GotriageError, MissingFacility
 from gotriage.goruntime.wire import RESULTS, ReaderFailed, ReaderLate, Reply, Request, error_of
-from gotriage.host import Host, child, citizen, own_group
+from gotriage.host import Host, child, own_group
 from gotriage.host.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ class Reader:
 
 def check_room() -> None:
     """Raises MissingFacility where a reader would take the last memory: of the machine, or below our own limit."""
-    left = [size for size in (citizen.available(), own_group.left_for_us(Host())) if size is not None]
-    if left and min(left) < NEEDED:
+    left = own_group.room(Host())
+    if left is not None and left < NEEDED:
         raise MissingFacility(
-            f"reading the Go runtime takes up to {NEEDED >> 20} MB of memory, of which {max(min(left), 0) >> 20} MB are"
-            " left here; run gotriage where it may take more"
+            f"reading the Go runtime takes up to {NEEDED >> 20} MB of memory, of which {left >> 20} MB are left here;"
+            " run gotriage where it may take more"
         )
 
 

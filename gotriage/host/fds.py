@@ -16,7 +16,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError
-from gotriage.host import fditer
 from gotriage.host.fdread import ALL, FILES, LINKS, Chunk, Entry, Stat, read, read_links
 from gotriage.host.forked import Forked
 from gotriage.host.proc import translated
@@ -135,7 +134,11 @@ def _iterated(host: Host, pid: int, limit: int) -> tuple[Listing, Table] | None:
         number = count(host, pid)
     except (GotriageError, OSError):
         return None
-    found = fditer.read(host, pid, limit) if number >= ITERATE_FROM else None
+    if number < ITERATE_FROM:
+        return None
+    from gotriage.host import fditer  # with NumPy, which takes memory: for who has that many
+
+    found = fditer.read(host, pid, limit)
     if found is None:
         return None
     seen = len(found.rows) + len(found.numbers)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gotriage.errors import GotriageError
+from gotriage.host import citizen
 from gotriage.host.cgroupfs import parse_mounts
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ def crowded(host: Host, target_pid: int, needed: int = NEEDED) -> Crowded | None
     if folder is None or own is None or left is None or left >= needed:
         return None
     return Crowded(Path(folder), Path(own), left)
+
+
+def room(host: Host) -> int | None:
+    """Bytes that we may still take: what the machine has, or what is left below our own limit; None when not known."""
+    left = [size for size in (citizen.available(), left_for_us(host)) if size is not None]
+    return max(min(left), 0) if left else None
 
 
 def left_for_us(host: Host) -> int | None:
