@@ -59,7 +59,7 @@ class AccessCollector:
     def _need_same_users(self, pid: int) -> None:
         """In another user namespace a capability holds only over the ids mapped there: nothing is certain."""
         try:
-            same = self._proc.link(pid, "ns", "user") == self._proc.link("self", "ns", "user")
+            same = self._proc.shares(pid, "user")
         except GotriageError:
             return
         if not same:

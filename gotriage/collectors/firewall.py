@@ -109,7 +109,7 @@ class FirewallCollector:
     def _look(self, pid: int) -> Iterator[Record]:
         at, begun = clock.now(), clock.monotonic()
         own = self._own(pid)
-        shared = self._host.proc.link(pid, "ns", "net") == self._host.proc.link("self", "ns", "net")
+        shared = self._host.proc.shares(pid, "net")
         machine = None if shared else self._machine()
         quick = clock.monotonic() - begun < FREE
         if quick and not self._now and any(rule.packets for rule in own.rules.rules if rule.verdict in REFUSES):

@@ -359,7 +359,7 @@ class LimitCollector:
     def _way_in(self, pid: int) -> str:
         """What stands before a path of the target so that a shell here finds it; "" when both see the same files."""
         try:
-            same = self._host.proc.link(pid, "ns", "mnt") == self._host.proc.link("self", "ns", "mnt")
+            same = self._host.proc.shares(pid, "mnt")
             same = same and self._host.proc.link(pid, "root") == "/"
         except (GotriageError, OSError):
             same = self._target.container is None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gotriage.errors import AS_ROOT, GotriageError, NotPermitted, TargetGone, reason_of
-from gotriage.host import capabilities, clock, insidenet, privilege
+from gotriage.host import capabilities, clock, inside, privilege
 from gotriage.host.deadline import Deadline
 from gotriage.host.proc import NAMESPACES
 from gotriage.records.base import Why
@@ -297,7 +297,7 @@ class NamespaceCollector:
 
     def _network(self, pid: int, unknown: dict[str, Why]) -> dict[str, Any]:
         try:
-            values = insidenet.settings(self._host, pid, (PORT_START, PING_GROUPS))
+            values = inside.settings(self._host, pid, (PORT_START, PING_GROUPS))
         except TargetGone:
             raise
         except (GotriageError, OSError) as error:

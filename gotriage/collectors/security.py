@@ -294,7 +294,7 @@ class SecurityCollector:
                     and "(deleted)" not in path
                 ):
                     paths.setdefault(path, "file")
-        own = self._host.proc.link(pid, "ns", "mnt") == self._host.proc.link("self", "ns", "mnt")
+        own = self._host.proc.shares(pid, "mnt")
         for path, what in list(paths.items())[:MOST_FILES]:
             label = self._label(pid, path)
             expected = self._expects(path) if own else ""

@@ -1,20 +1,20 @@
 """What can be asked of a network namespace from within: sockets, interfaces, routes, its own sysctls; and its counters.
 
-In another namespace a forked child asks (`host.forked`). It joins the network namespace alone, executes nothing, and
-reads no file of the target: /proc/sys/net shows the namespace of who reads it (fs/proc/proc_sysctl.c).
+In another namespace a forked child asks (`host.inside`). It executes nothing and reads no file of the target.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gotriage.errors import GotriageError, NotPermitted
 from gotriage.host import netdump, rtnetlink, sockdiag
-from gotriage.host.forked import in_child, join_namespace
+from gotriage.host.inside import in_network, setting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gotriage.host import Host
 
 SECONDS: Final = 15.0
@@ -25,7 +25,6 @@ SYSCTLS: Final = (
 """Below /proc/sys/net."""
 OTHERS: Final = ("unix", "netlink", "packet", "raw", "raw6", "vsock")
 """Families of host.sockdiag that host.netdump does not read."""
-MAX_SYSCTL: Final = 65536
 
 
 class Inside(NamedTuple):
@@ -45,20 +44,11 @@ class Inside(NamedTuple):
 
 def look(host: Host, pid: int) -> Inside:
     """Ask in the namespace of the process. Raises TargetGone, NotPermitted, OSError, TimeoutError."""
-    root = str(host.proc.root)
-    if host.proc.link(pid, "ns", "net") == host.proc.link("self", "ns", "net"):
-        return _gather(root)
-    path = host.proc.path(pid, "ns", "net")
-    data = in_child(lambda: _inside(path, root), SECONDS)
-    return Inside(*marshal.loads(data))  # written by our own child a moment ago
+    data = in_network(host, pid, lambda: marshal.dumps(tuple(_gather(host.proc.root))), SECONDS)
+    return Inside(*marshal.loads(data))  # written by ourselves or our own child a moment ago
 
 
-def _inside(path: str, root: str) -> bytes:
-    join_namespace(path)
-    return marshal.dumps(tuple(_gather(root)))
-
-
-def _gather(root: str) -> Inside:
+def _gather(proc: Path) -> Inside:
     sockets, trouble = [], ""
     for place, ask in enumerate(netdump.ASKS):
         try:
@@ -72,7 +62,7 @@ def _gather(root: str) -> Inside:
                 others.append((place, sockdiag.dump(family.request)))
             except OSError:
                 continue
-    sysctls = {name: text for name in SYSCTLS if (text := _sysctl(root, name))}
+    sysctls = {name: value.decode("ascii", "replace") for name in SYSCTLS if (value := setting(proc, name))}
     links, addresses, routes = (
         _asked(kind) for kind in (rtnetlink.RTM_GETLINK, rtnetlink.RTM_GETADDR, rtnetlink.RTM_GETROUTE)
     )
@@ -84,19 +74,6 @@ def _asked(kind: int) -> bytes:
         return rtnetlink.dump(kind)
     except OSError:
         return b""
-
-
-def _sysctl(root: str, name: str) -> str:
-    try:
-        fd = os.open(f"{root}/sys/net/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        return os.read(fd, MAX_SYSCTL).decode("ascii", "replace").strip()
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
 
 
 def other_sockets(inside: Inside, wanted: set[int]) -> sockdiag.Table:

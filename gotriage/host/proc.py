@@ -163,6 +163,10 @@ class Proc:
         except OSError as error:
             raise translated(error, path) from error
 
+    def shares(self, pid: int | str, kind: str) -> bool:
+        """Whether the process is in our namespace of that type (net, user ...). Raises TargetGone, NotPermitted."""
+        return self.link(pid, "ns", kind) == self.link("self", "ns", kind)
+
     def names(self, *parts: str | int) -> list[str]:
         """List a directory, unsorted."""
         path = self.path(*parts)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import socket
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from gotriage.errors import GotriageError, MissingFacility
-from gotriage.host import clock, socktables, tools
+from gotriage.host import clock, netns, socktables, tools
 from gotriage.host.dnsask import give_root_away
 from gotriage.host.forked import in_child, join_namespace
+from gotriage.host.inside import entering
 from gotriage.host.ownsockets import split
 from gotriage.records.text import clean
 
@@ -74,14 +73,11 @@ def listening(table: Table) -> list[Listener]:
 
 def route(host: Host, pid: int | str, address: str) -> Route:
     """As ip-route(8) tells it in the process's namespace. Never raises."""
-    path = host.proc.path(pid, "ns", "net")
     try:
-        same = os.readlink(path) == os.readlink("/proc/self/ns/net")
         tool = tools.find("ip")
         if tool is None:
             return Route(error="ip is not installed (apt install iproute2)", unknown=True)
-        inside = [] if same else ["nsenter", f"--net={path}", "--"]
-        result = tools.run([*inside, tool, "-j", "route", "get", address], timeout=3.0, limit=65536)
+        result = tools.run([*entering(host, pid), tool, "-j", "route", "get", address], timeout=3.0, limit=65536)
     except (GotriageError, MissingFacility, OSError) as error:
         return Route(error=clean(str(error), 200), unknown=True)
     if result.status:
@@ -127,13 +123,5 @@ def _connect_here(address: str, port: int, timeout: float) -> tuple[float, str]:
 
 
 def overflows(host: Host, pid: int) -> int | None:
-    """TcpExt ListenOverflows of the namespace (proc_pid_net(5): netstat): connections refused by full accept queues."""
-    try:
-        lines = host.proc.text(pid, "net", "netstat").splitlines()
-    except (GotriageError, OSError):
-        return None
-    for names, values in pairwise(lines):
-        if names.startswith("TcpExt:") and values.startswith("TcpExt:") and "ListenOverflows" in names:
-            found = dict(zip(names.split()[1:], values.split()[1:], strict=False)).get("ListenOverflows", "")
-            return int(found) if found.isdigit() else None
-    return None
+    """Connections of the namespace that full accept queues refused; None when it cannot be told."""
+    return netns.counters(host, pid).get("TcpExtListenOverflows")

@@ -62,7 +62,7 @@ def rights_of(host: Host, pid: int) -> Rights:
     """Of a process. Raises TargetGone, NotPermitted, KeyError, ValueError."""
     who = identity_of(host.proc.status(pid))
     try:
-        same = host.proc.link(pid, "ns", "user") == host.proc.link("self", "ns", "user")
+        same = host.proc.shares(pid, "user")
     except GotriageError:
         same = False
     if same:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.errors import GotriageError
 from gotriage.host import sockdiag
-from gotriage.host.forked import in_child, join_namespace
+from gotriage.host.inside import in_network
 from gotriage.host.sockdiag import NETLINK_NAMES, STATES, Table
 from gotriage.records.text import clean
 
@@ -31,22 +31,12 @@ def find(host: Host, pid: int, wanted: set[int]) -> tuple[Table, str]:
     if not wanted:
         return {}, ""
     try:
-        if _same_namespace(host, pid):
+        if host.proc.shares(pid, "net"):
             return sockdiag.here(wanted), ""
-        path = host.proc.path(pid, "ns", "net")
-        return sockdiag.unpacked(in_child(lambda: _inside(path), CHILD_SECONDS), wanted), ""
+        return sockdiag.unpacked(in_network(host, pid, sockdiag.dump_all, CHILD_SECONDS), wanted), ""
     except (GotriageError, OSError) as error:
         found = from_tables(host, pid, wanted)
         return found, "" if found else f"sock_diag: {error}"
-
-
-def _same_namespace(host: Host, pid: int) -> bool:
-    return host.proc.link(pid, "ns", "net") == host.proc.link("self", "ns", "net")
-
-
-def _inside(path: str) -> bytes:
-    join_namespace(path)
-    return sockdiag.dump_all()
 
 
 def protocol_name(path: str) -> str:

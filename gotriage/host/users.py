@@ -47,7 +47,7 @@ LASTS: Final = 300.0
 def inside(host: Host, pid: int, number: int, file: str = "uid_map") -> int | None:
     """What the process's user namespace calls our uid or gid; None when that is ours, or it has none for it."""
     try:
-        if host.proc.link(pid, "ns", "user") == host.proc.link("self", "ns", "user"):
+        if host.proc.shares(pid, "user"):
             return None
         return mapped(host.proc.text(pid, file), number)
     except (GotriageError, OSError):
@@ -68,7 +68,7 @@ def mapped(text: str, number: int) -> int | None:
 def first_extent(host: Host, pid: int) -> str:
     """The first line of the process's uid_map as "inside:outside:count"; "" when its user namespace is ours."""
     try:
-        if host.proc.link(pid, "ns", "user") == host.proc.link("self", "ns", "user"):
+        if host.proc.shares(pid, "user"):
             return ""
         lines = host.proc.text(pid, "uid_map").splitlines()
     except (GotriageError, OSError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from gotriage.collectors import Meter, Over, Unavailable
+from gotriage.collectors import Meter, Over, Unavailable, check_options
 from gotriage.collectors.dns import walk
 from gotriage.collectors.dns.names import given_names
 from gotriage.collectors.dns.settings import ASSUMED, opened_root, read_files
@@ -34,7 +34,6 @@ USUAL: Final = 2.5
 KEPT: Final = 8
 """Addresses of an answer that are kept."""
 ROOT: Final = "."
-OPTIONS: Final = "name=NAME,NAME, server=ADDRESS, timeout=SECONDS"
 
 
 class Plan:
@@ -141,9 +140,7 @@ class DnsTracer:
 
 def parse_options(options: Mapping[str, str]) -> tuple[list[str], str, float]:
     """Names, the only server to ask ("" for those of resolv.conf), seconds to wait. Raises UsageError."""
-    unknown = sorted(options.keys() - {"name", "server", "timeout", "backend", "budget"})
-    if unknown:
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of dns_checks; there are {OPTIONS}")
+    check_options(options, "dns_checks", name="NAME,NAME", server="ADDRESS", timeout="SECONDS")
     names = [word.strip() for word in options.get("name", "").split(",") if word.strip()]
     bad = next((name for name in names if not dnswire.valid_name(name)), "")
     if bad:

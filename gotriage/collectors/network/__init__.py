@@ -83,7 +83,7 @@ class NetworkCollector:
         return Network(
             at=at,
             namespace=clean(namespace, 64),
-            shared=namespace == self._host.proc.link("self", "ns", "net"),
+            shared=self._host.proc.shares(pid, "net"),
             rows=rows,
             omitted=dict(seen.omitted),
             by_state=counted.own,

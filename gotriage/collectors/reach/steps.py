@@ -248,5 +248,5 @@ def own_listeners(host: Host, target: Target) -> tuple[list[Listener], str]:
 def shares_network(host: Host, pid: int) -> bool:
     """The process is in our network namespace."""
     with suppress(GotriageError, OSError):
-        return host.proc.link(pid, "ns", "net") == host.proc.link("self", "ns", "net")
+        return host.proc.shares(pid, "net")
     return True

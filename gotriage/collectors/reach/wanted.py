@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gotriage.collectors import check_options
 from gotriage.errors import UsageError
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OPTIONS: Final = "to=[HOST:]PORT, or from_target=HOST:PORT"
 _NAME: Final = re.compile(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})$")
 
 
@@ -28,9 +28,7 @@ class Wanted:
 
 def wanted_of(options: Mapping[str, str]) -> Wanted:
     """What the options ask for. Raises UsageError."""
-    unknown = sorted(options.keys() - {"to", "from_target", "backend", "budget"})
-    if unknown:
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of reach; there are {OPTIONS}")
+    check_options(options, "reach", to="[HOST:]PORT", from_target="HOST:PORT")
     to, out = options.get("to", ""), options.get("from_target", "")
     if to and out:
         raise UsageError("to and from_target exclude each other")

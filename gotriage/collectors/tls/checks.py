@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gotriage.collectors import Meter, Over, Unavailable
+from gotriage.collectors import Meter, Over, Unavailable, check_options
 from gotriage.collectors.tls import roots
 from gotriage.collectors.tls.settings import named, opened_root, rights
 from gotriage.errors import GotriageError, NoSuchTarget, UsageError, reason_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SECONDS: Final = 2.5
 """For connecting and for the handshake of one endpoint."""
 MOST_PEERS: Final = 3
-OPTIONS: Final = "peer=HOST:PORT,HOST:PORT, sni=NAME"
 SHOWN_CHAIN: Final = 6
 _PEER: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):([0-9]{1,5})")
 
@@ -45,9 +44,7 @@ class Whom(NamedTuple):
 
 def parse_options(options: Mapping[str, str]) -> tuple[list[tuple[str, int]], str]:
     """Peers as (host, port), and the server name to ask for. Raises UsageError."""
-    unknown = sorted(options.keys() - {"peer", "sni", "backend", "budget"})
-    if unknown:
-        raise UsageError(f"no option {clean(unknown[0], 40)!r} of tls_checks; there are {OPTIONS}")
+    check_options(options, "tls_checks", peer="HOST:PORT,HOST:PORT", sni="NAME")
     peers = []
     for word in filter(None, (part.strip() for part in options.get("peer", "").split(","))):
         match = _PEER.fullmatch(word) or _PEER.fullmatch(f"{word}:443")

@@ -7,7 +7,6 @@ netfilter/nfnetlink.h and nf_tables.h), and /proc/PID/net/ip_tables_names. Witho
 from __future__ import annotations
 
 import json
-import os
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from gotriage.errors import AS_ROOT, GotriageError, MissingFacility, NotPermitte
 from gotriage.host import tools
 from gotriage.host.firewall import iptables, nft
 from gotriage.host.firewall.model import Ruleset
-from gotriage.host.forked import in_child, join_namespace
+from gotriage.host.inside import entering, in_network
 
 if TYPE_CHECKING:
     from gotriage.host import Host
@@ -48,23 +47,22 @@ class Found:
 def read(host: Host, pid: int | str) -> Found:
     """All rules that hold in the network namespace of a process ("self": ours). Raises NotPermitted, OSError."""
     found = Found()
-    path = host.proc.path(pid, "ns", "net")
-    tables = table_count(path)
-    found.tables = tables
-    foreign = _nftables(path, found) if tables else set()
+    enter = entering(host, pid)
+    found.tables = table_count(host, pid)
+    foreign = _nftables(enter, found) if found.tables else set()
     for kind, names in LEGACY:
         listed = _names(host, pid, names)
         if listed:
             found.tables += len(listed)
-            _save(path, kind, "legacy", found)
+            _save(enter, kind, "legacy", found)
         if ("ip6" if kind == "ip6tables" else "ip") in foreign:
-            _save(path, kind, "nft", found)
+            _save(enter, kind, "nft", found)
     return found
 
 
-def _nftables(path: str, found: Found) -> set[str]:
+def _nftables(enter: list[str], found: Found) -> set[str]:
     """Add what nft lists; the families that iptables-nft has to list."""
-    result = _run(path, ["nft", "-j", "list", "ruleset"], found, "nftables", "apt install nftables")
+    result = _run(enter, ["nft", "-j", "list", "ruleset"], found, "nftables", "apt install nftables")
     if result is None:
         return {"ip", "ip6"}
     try:
@@ -77,14 +75,14 @@ def _nftables(path: str, found: Found) -> set[str]:
     return foreign
 
 
-def _save(path: str, kind: str, flavour: str, found: Found) -> None:
+def _save(enter: list[str], kind: str, flavour: str, found: Found) -> None:
     """Add what iptables-save lists; tables of iptables-nft take the place of what nft said of them."""
     names = [f"{kind}-{flavour}-save", f"{kind}-save"]
     name = next((name for name in names if tools.find(name)), "")
     if not name:
         found.lacks.append((kind, f"{kind}-{flavour}-save is not installed", "apt install iptables"))
         return
-    result = _run(path, [name, "-c"], found, kind, "")
+    result = _run(enter, [name, "-c"], found, kind, "")
     if result is None:
         return
     if flavour == "nft":
@@ -98,16 +96,14 @@ def _save(path: str, kind: str, flavour: str, found: Found) -> None:
     found.tools.append(name)
 
 
-def _run(path: str, words: list[str], found: Found, what: str, remedy: str) -> bytes | None:
+def _run(enter: list[str], words: list[str], found: Found, what: str, remedy: str) -> bytes | None:
     """A tool's output from inside the namespace, None when there is none; why is added to what lacks."""
     tool = tools.find(words[0])
     if tool is None:
         found.lacks.append((what, f"{words[0]} is not installed: {what} rules are in force here", remedy))
         return None
-    same = os.readlink(path) == os.readlink("/proc/self/ns/net")
-    inside = [] if same else ["nsenter", f"--net={path}", "--"]
     try:
-        result = tools.run([*inside, tool, *words[1:]], timeout=SECONDS, limit=LONGEST)
+        result = tools.run([*enter, tool, *words[1:]], timeout=SECONDS, limit=LONGEST)
     except (MissingFacility, OSError) as error:
         found.lacks.append((what, str(error), "apt install util-linux"))
         return None
@@ -129,17 +125,10 @@ def _names(host: Host, pid: int | str, name: str) -> list[str]:
         return []
 
 
-def table_count(path: str) -> int:
-    """How many tables nftables has in the namespace; 0 where the kernel has no nftables. Raises NotPermitted."""
-    if os.readlink(path) == os.readlink("/proc/self/ns/net"):
-        return count_tables()
-
-    def work() -> bytes:
-        join_namespace(path)
-        return str(count_tables()).encode()
-
+def table_count(host: Host, pid: int | str) -> int:
+    """How many tables nftables has in the namespace; 0 where there is no nftables. Raises NotPermitted, OSError."""
     try:
-        return int(in_child(work))
+        return int(in_network(host, pid, lambda: str(count_tables()).encode(), SECONDS))
     except OSError as error:
         if "not permitted" in str(error) or "as root" in str(error):
             raise NotPermitted(f"nftables: {error}; {AS_ROOT}") from error
