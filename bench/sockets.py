@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import statistics
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.side import Side
+from bench.side import Side, compared
 from gotriage.collectors.network import NetworkCollector
 from gotriage.host import Host
 from gotriage.records.network import Network
@@ -100,17 +99,9 @@ def main() -> None:
         seen, theirs = ours(pids), counted_by_ss(pids)
         if seen != theirs:
             raise SystemExit(f"gotriage sees {seen} connections, ss {theirs}")
-        for _ in range(options.rounds):
-            for side in sides:
-                side.run()
         print(f"{seen} connections in {len(pids)} process(es); medians of {options.rounds} rounds")
-        best = statistics.median(sides[0].wall), statistics.median(sides[0].cpu)
-        for side in sides:
-            wall, cpu = statistics.median(side.wall), statistics.median(side.cpu)
-            print(
-                f"  {side.name:<12} {wall * 1e3:7.0f} ms ({min(side.wall) * 1e3:.0f}..{max(side.wall) * 1e3:.0f})"
-                f"   CPU {cpu * 1e3:6.0f} ms   takes {wall / best[0]:5.1f}x the time, {cpu / best[1]:5.1f}x the CPU"
-            )
+        for line in compared(sides, options.rounds):
+            print(line)
 
 
 if __name__ == "__main__":

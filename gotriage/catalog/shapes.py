@@ -66,6 +66,8 @@ class View:
         command: the shell command that would show about the same; {pid}, {unit}, {container} are filled in.
         facts: `show --json` gives the table record's own facts, as an object before the rows.
         short: the title where there is no room for it.
+        text: "module:function" of what `show` prints besides the table, where that reads better than field by field:
+            it takes the session and a width, and yields lines.
     """
 
     id: str
@@ -80,3 +82,4 @@ class View:
     command: str = ""
     facts: bool = False
     short: str = ""
+    text: str = ""

@@ -31,6 +31,8 @@ from gotriage.records.target import TargetState
 from gotriage.records.tls import Tls, TlsChecks
 from gotriage.render.columns import Column
 
+_R = "gotriage.render."
+
 VIEWS: tuple[View, ...] = (
     View(
         "findings",
@@ -185,6 +187,7 @@ VIEWS: tuple[View, ...] = (
         command="lsns -p {pid}; grep -E 'Cap|Seccomp|NoNewPrivs' /proc/{pid}/status",
         facts=True,
         short="Ns",
+        text=_R + "namespaces:lines",
     ),
     View(
         "paths",
@@ -208,6 +211,7 @@ VIEWS: tuple[View, ...] = (
         ),
         command="namei -l /proc/{pid}/cwd/; findmnt -N {pid}; nsenter -t {pid} -m -- df -hi; lsof -p {pid} +L1",
         facts=True,
+        text=_R + "paths:lines",
     ),
     View(
         "minimal",
@@ -224,7 +228,7 @@ VIEWS: tuple[View, ...] = (
             Column("value", "FOUND"),
             Column("detail", "WHAT FOLLOWS", "text", 0, wide=True),
         ),
-        command="ls -l /proc/{pid}/root/dev/null /proc/{pid}/root/etc/localtime; uname -r; timedatectl",
+        command="cd /proc/{pid}/root && ls -l dev/null etc/localtime; uname -r; timedatectl",
         facts=True,
         short="Minimal",
     ),
@@ -271,6 +275,7 @@ VIEWS: tuple[View, ...] = (
         price="light",
         command="strace -c -f -p {pid}   (which stops every call; perf trace -s -p {pid} too)",
         facts=True,
+        text=_R + "syscalls:lines",
     ),
     View(
         "http",
@@ -298,6 +303,7 @@ VIEWS: tuple[View, ...] = (
         price="light",
         command="tcpdump -i any -A -s 200 tcp | grep -aE '(GET|POST|PUT|PATCH|DELETE|HEAD) /|HTTP/1'",
         facts=True,
+        text=_R + "http:lines",
     ),
     View(
         "network",
@@ -326,6 +332,7 @@ VIEWS: tuple[View, ...] = (
         command="nsenter -t {pid} -n ss -tuanpi",
         facts=True,
         short="Net",
+        text=_R + "network:lines",
     ),
     View(
         "calls",
@@ -401,6 +408,7 @@ VIEWS: tuple[View, ...] = (
         price="light",
         command="ss -ltnp; ip route get ADDRESS; nft list ruleset; nc -vz ADDRESS PORT",
         short="Reach",
+        text=_R + "reach:lines",
     ),
     View(
         "security",
@@ -434,6 +442,7 @@ VIEWS: tuple[View, ...] = (
         ("container",),
         command="docker inspect {container}",
         short="Cont.",
+        text=_R + "container:lines",
     ),
     View(
         "dns",
@@ -442,7 +451,8 @@ VIEWS: tuple[View, ...] = (
         "how names are looked up: which resolver, by which servers, with which traps; name servers asked on request",
         (Dns, DnsChecks),
         ("dns", "dns_checks"),
-        command="cat /proc/{pid}/root/etc/resolv.conf; nsenter -t {pid} -n dig +tries=1 NAME",
+        command="cd /proc/{pid}/root && cat etc/resolv.conf; nsenter -t {pid} -n dig +tries=1 NAME",
+        text=_R + "dns:lines",
     ),
     View(
         "tls",
@@ -451,8 +461,9 @@ VIEWS: tuple[View, ...] = (
         "the CA bundle as Go would load it; certificates that it was given; those it serves and meets, on request",
         (Tls, TlsChecks),
         ("tls", "tls_checks"),
-        command="openssl crl2pkcs7 -nocrl -certfile /proc/{pid}/root/etc/ssl/certs/ca-certificates.crt"
+        command="cd /proc/{pid}/root && openssl crl2pkcs7 -nocrl -certfile etc/ssl/certs/ca-certificates.crt"
         " | openssl pkcs7 -print_certs -noout",
+        text=_R + "tls:lines",
     ),
 )
 
@@ -476,6 +487,7 @@ PARTS: tuple[View, ...] = (
             Column("arguments", "ARGUMENTS"),
         ),
         price="stops",
+        text=_R + "straced:lines",
     ),
 )
 """What `show VIEW --trace SOURCE` prints where the source is another one than the view's first: no tabs."""

@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from gotriage.records import Record
     from gotriage.session.store import Session
 
-OWN_TEXT = {
-    "syscalls": "gotriage.render.syscalls:lines",
-    "strace": "gotriage.render.straced:lines",
-    "namespaces": "gotriage.render.namespaces:lines",
-    "paths": "gotriage.render.paths:lines",
-    "http": "gotriage.render.http:lines",
-    "dns": "gotriage.render.dns:lines",
-    "tls": "gotriage.render.tls:lines",
-    "network": "gotriage.render.network:lines",
-    "reach": "gotriage.render.reach:lines",
-    "container": "gotriage.render.container:lines",
-}
-"""Views whose facts read better otherwise than field by field; they follow the table, where there is one."""
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the view, or the list of views."""
@@ -133,11 +119,11 @@ def _json(session: Session, view: catalog.View) -> Iterator[str]:
 
 def _text(session: Session, view: catalog.View) -> Iterator[str]:
     width = os.get_terminal_size(1).columns if sys.stdout.isatty() else None
-    if view.id in OWN_TEXT:
+    if view.text:
         if view.table is not None:
             yield from text.table(list(_rows(session, view)), view.columns, width)
             yield ""
-        module, _, name = OWN_TEXT[view.id].partition(":")
+        module, _, name = view.text.partition(":")
         yield from getattr(import_module(module), name)(session, width)
         yield from _gaps(session, view)
         return

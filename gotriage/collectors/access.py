@@ -77,13 +77,14 @@ class AccessCollector:
             return None
         if found is None:
             return None
-        what = {"r": "read", "w": "write", "x": "enter", "wx": "write in"}[found.needs]
+        what = {"r": "read", "w": "write", "x": "enter", "wx": "write in"}[found.refused]
+        uid, gid = found.facts.st_uid, found.facts.st_gid
         where = "it" if found.path == given.path else clean(found.path)
         return AccessProblem(
             path=clean(given.path),
             needs=needs,
             reason=f"uid {who.uid} may not {what} {where}",
-            owner=f"{self._users.get(found.uid, found.uid)}:{self._groups.get(found.gid, found.gid)}",
+            owner=f"{self._users.get(uid, uid)}:{self._groups.get(gid, gid)}",
             mode=found.mode,
             source=clean(given.source),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from gotriage.errors import AS_ROOT, GotriageError, NotPermitted, TargetGone, reason_of
-from gotriage.host import capabilities, clock, inside, privilege
+from gotriage.host import capabilities, clock, inside, privilege, users
 from gotriage.host.deadline import Deadline
 from gotriage.host.proc import NAMESPACES
 from gotriage.records.base import Why
@@ -32,8 +32,6 @@ FIRST_PID_NAMESPACE: Final = 0xEFFFFFFC
 MOST_PROCESSES: Final = 20_000
 MOST_MEMBERS: Final = 200
 MOST_THREADS: Final = 500
-MOST_RANGES: Final = 340
-"""Lines of a map (UID_GID_MAP_MAX_EXTENTS of include/linux/user_namespace.h)."""
 SECONDS: Final = 3.0
 """For the look at all other processes."""
 FEW: Final = 4
@@ -54,8 +52,7 @@ def parse_link(text: str) -> Key | None:
 
 def parse_map(text: str) -> tuple[IdRange, ...]:
     """/proc/PID/uid_map: first id inside, first id outside, how many (user_namespaces(7))."""
-    lines = [line.split() for line in text.splitlines()[:MOST_RANGES]]
-    return tuple(IdRange(*map(int, words)) for words in lines if len(words) == 3 and all(map(str.isdigit, words)))
+    return tuple(IdRange(*extent) for extent in users.extents(text))
 
 
 def parse_rights(status: dict[str, str]) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gotriage.errors import GotriageError, reason_of
-from gotriage.host import socktables
+from gotriage.errors import AS_ROOT, GotriageError
+from gotriage.host import sockfds, socktables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,30 +17,16 @@ if TYPE_CHECKING:
 
 MOST_DESCRIPTORS: Final = 50_000
 MOST_PROCESSES: Final = 256
-_SOCKET = re.compile(r"socket:\[(\d+)\]$")
 
 
 def sockets(host: Host, pids: Sequence[int]) -> tuple[Table, str]:
-    """Sockets by inode, and why there are none ("" when there may be). A process that is gone has none."""
-    wanted: set[int] = set()
-    reason = ""
-    for pid in pids[:MOST_PROCESSES]:
-        try:
-            names = host.proc.names(pid, "fd")
-        except (GotriageError, OSError) as error:
-            reason = reason_of(error)
-            continue
-        for name in names[: MOST_DESCRIPTORS - len(wanted)]:
-            try:
-                match = _SOCKET.match(os.readlink(host.proc.path(pid, "fd", name)))
-            except OSError:
-                continue
-            if match:
-                wanted.add(int(match[1]))
-    if not wanted:
+    """Sockets by inode, and why there are none or fewer ("" when there are all). A process that is gone has none."""
+    held = sockfds.of(host, pids[:MOST_PROCESSES], MOST_DESCRIPTORS)
+    reason = f"{host.proc.path(held.denied[0], 'fd')}: permission denied; {AS_ROOT}" if held.denied else ""
+    if not len(held.inodes):
         return {}, reason
-    table, why = socktables.find(host, pids[0], wanted)
-    return table, why
+    table, why = socktables.find(host, pids[0], set(held.inodes.tolist()))
+    return table, why or reason
 
 
 def split(address: str) -> tuple[str, int | None]:

@@ -14,6 +14,7 @@ from gotriage.host import capabilities
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Iterator
 
     from gotriage.host.inroot import InRoot
 
@@ -97,41 +98,40 @@ def _by_acl(facts: os.stat_result, acl: list[tuple[int, int, int]], who: Identit
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """The path component that refuses, which access, its owner's uid and gid, and its mode as ls prints it."""
+class Step:
+    """A component of a path: its facts, its ACL, and the access to it that is refused ("" when none is)."""
 
     path: str
-    needs: str
-    uid: int
-    gid: int
-    mode: str
+    facts: os.stat_result
+    acl: bytes
+    refused: str = ""
+
+    @property
+    def mode(self) -> str:
+        """As ls prints it, + for an ACL."""
+        return stat.filemode(self.facts.st_mode) + ("+" if parse_acl(self.acl) else "")
 
 
-def refusal(root: InRoot, path: str, needs: str, who: Identity) -> Refusal | None:
-    """The first component of the (link-free) path that refuses, None when the kernel would grant `needs`.
+def steps(root: InRoot, path: str, needs: str, grants: Callable[[os.stat_result, bytes, str], bool]) -> Iterator[Step]:
+    """Every component of the path with its links resolved, from / down; the last one is asked for `needs`.
 
-    `needs` is of "r", "w", "x". Raises OSError when the path leads nowhere.
+    `needs` is of "r", "w", "x"; `grants` says of facts and ACL whether all of them are granted. Raises OSError when the
+    path leads nowhere.
     """
-    real = root.real(path)
-    parts = [part for part in real.split("/") if part][:MAX_DEPTH]
-    for depth in range(len(parts)):
-        parent = "/" + "/".join(parts[:depth])
-        if not _grants(root, parent, SEARCH, who):
-            return _described(root, parent, "x")
-    wanted = 0
-    for letter in needs:
-        wanted |= LETTERS[letter]
-    if not _grants(root, real, wanted, who):
-        return _described(root, real, needs)
-    return None
+    parts = [part for part in root.real(path).split("/") if part][:MAX_DEPTH]
+    for depth in range(len(parts) + 1):
+        here = "/" + "/".join(parts[:depth])
+        facts, acl = root.facts(here)
+        asked = needs if depth == len(parts) else "x"
+        yield Step(here, facts, acl, asked if asked and not grants(facts, acl, asked) else "")
 
 
-def _grants(root: InRoot, path: str, wanted: int, who: Identity) -> bool:
-    facts, acl = root.facts(path)
-    return allowed(facts, parse_acl(acl), who, wanted)
+def granted(facts: os.stat_result, acl: bytes, who: Identity, needs: str) -> bool:
+    """Whether mode, ACL and capabilities grant all of `needs`."""
+    return allowed(facts, parse_acl(acl), who, sum(LETTERS[letter] for letter in needs))
 
 
-def _described(root: InRoot, path: str, needs: str) -> Refusal:
-    facts, acl = root.facts(path)
-    mode = stat.filemode(facts.st_mode) + ("+" if parse_acl(acl) else "")
-    return Refusal(path, needs, facts.st_uid, facts.st_gid, mode)
+def refusal(root: InRoot, path: str, needs: str, who: Identity) -> Step | None:
+    """The first component of the path that refuses, None when the kernel would grant `needs`. Raises OSError."""
+    every = steps(root, path, needs, lambda facts, acl, asked: granted(facts, acl, who, asked))
+    return next((step for step in every if step.refused), None)

@@ -6,12 +6,11 @@ and group are mapped in it (capabilities(7), user_namespaces(7)).
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gotriage.errors import GotriageError
-from gotriage.host import permissions
+from gotriage.host import permissions, users
 from gotriage.host.permissions import Identity, identity_of
 
 if TYPE_CHECKING:
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
     from gotriage.host import Host
     from gotriage.host.inroot import InRoot
-
-MAX_EXTENTS: Final = 340
-"""Lines of a uid_map (user_namespaces(7))."""
+    from gotriage.host.permissions import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,7 @@ class Rights:
 
     def grants(self, facts: os.stat_result, acl: bytes, needs: str) -> bool:
         """Whether mode, ACL and capabilities grant all of `needs` ("r", "w", "x")."""
-        wanted = sum(permissions.LETTERS[letter] for letter in needs)
-        return permissions.allowed(facts, permissions.parse_acl(acl), self.over(facts), wanted)
+        return permissions.granted(facts, acl, self.over(facts), needs)
 
 
 def _holds(ranges: tuple[tuple[int, int], ...] | None, number: int) -> bool:
@@ -50,12 +46,8 @@ def _holds(ranges: tuple[tuple[int, int], ...] | None, number: int) -> bool:
 
 def parse_map(text: str) -> tuple[tuple[int, int], ...] | None:
     """uid_map or gid_map as read from outside: (first id out here, how many); None when it maps all of them."""
-    found = []
-    for line in text.splitlines()[:MAX_EXTENTS]:
-        words = line.split()
-        if len(words) == 3 and all(word.isdigit() for word in words):
-            found.append((int(words[1]), int(words[2])))
-    return None if any(count >= 0xFFFFFFFF for _, count in found) else tuple(found)
+    found = tuple((outside, count) for _, outside, count in users.extents(text))
+    return None if any(count >= 0xFFFFFFFF for _, count in found) else found
 
 
 def rights_of(host: Host, pid: int) -> Rights:
@@ -70,33 +62,11 @@ def rights_of(host: Host, pid: int) -> Rights:
     return Rights(who, parse_map(host.proc.text(pid, "uid_map")), parse_map(host.proc.text(pid, "gid_map")))
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A component of a path: its facts, its ACL, and the access to it that is refused ("" when none is)."""
-
-    path: str
-    facts: os.stat_result
-    acl: bytes
-    refused: str = ""
-
-    @property
-    def mode(self) -> str:
-        """As ls prints it, + for an ACL."""
-        return stat.filemode(self.facts.st_mode) + ("+" if permissions.parse_acl(self.acl) else "")
-
-
 def walk(root: InRoot, path: str, needs: str, rights: Rights) -> list[Step]:
-    """Every component of the path with its links resolved, from / down; the last one is asked for `needs`.
+    """Every component of the path, and what each refuses. Raises OSError when the path leads nowhere."""
+    return list(permissions.steps(root, path, needs, rights.grants))
 
-    Raises OSError when the path leads nowhere.
-    """
-    real = root.real(path)
-    parts = [part for part in real.split("/") if part][: permissions.MAX_DEPTH]
-    found = []
-    for depth in range(len(parts) + 1):
-        here = "/" + "/".join(parts[:depth])
-        facts, acl = root.facts(here)
-        asked = needs if depth == len(parts) else "x"
-        refused = asked if asked and not rights.grants(facts, acl, asked) else ""
-        found.append(Step(here, facts, acl, refused))
-    return found
+
+def refusal(root: InRoot, path: str, needs: str, rights: Rights) -> Step | None:
+    """The first component that refuses, None when the kernel would grant `needs`. Raises OSError."""
+    return next((step for step in permissions.steps(root, path, needs, rights.grants) if step.refused), None)

@@ -54,15 +54,21 @@ def inside(host: Host, pid: int, number: int, file: str = "uid_map") -> int | No
         return None
 
 
-def mapped(text: str, number: int) -> int | None:
-    """The id inside by a map of (first inside, first outside, how many) a line; None when it is not mapped."""
+def extents(text: str) -> list[tuple[int, int, int]]:
+    """The lines of a uid_map or gid_map: first id inside, first outside, how many (user_namespaces(7))."""
+    found = []
     for line in text.splitlines()[:MAX_EXTENTS]:
         words = line.split()
         if len(words) == 3 and all(word.isascii() and word.isdigit() for word in words):
             first, outside, count = map(int, words)
-            if outside <= number < outside + count:
-                return first + number - outside
-    return None
+            found.append((first, outside, count))
+    return found
+
+
+def mapped(text: str, number: int) -> int | None:
+    """The id inside of one outside, by such a file's text; None when it is not mapped."""
+    fitting = ((first, outside) for first, outside, count in extents(text) if outside <= number < outside + count)
+    return next((first + number - outside for first, outside in fitting), None)
 
 
 def first_extent(host: Host, pid: int) -> str:

@@ -8,6 +8,7 @@ from gotriage.records.service import ContainerState
 from gotriage.records.target import TargetState
 from gotriage.render import sections as parts
 from gotriage.render import units
+from gotriage.render.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def lines(session: Session, width: int | None) -> Iterator[str]:
             yield title
             column = max(len(label) for label, value in pairs if value)
             for label, value in pairs:
-                for number, line in enumerate(parts.wrapped(value, (width or parts.NO_WIDTH) - column - 4)):
+                for number, line in enumerate(wrap(value, (width or parts.NO_WIDTH) - column - 4)):
                     if value:
                         yield f"  {'' if number else label:<{column}}  {line}".rstrip()
             yield ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gotriage.records.dns import Dns, DnsChecks
 from gotriage.render import sections, units
 from gotriage.render.sections import heading, labelled
+from gotriage.render.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +44,10 @@ def page(known: Dns | None, checks: DnsChecks | None, width: int | None) -> Iter
 def _traps(found: Sequence[Trap], width: int | None) -> Iterator[Line]:
     yield heading("Traps", str(len(found)))
     for trap in found:
-        for number, text in enumerate(sections.wrapped(trap.what, (width or sections.NO_WIDTH) - 4)):
+        for number, text in enumerate(wrap(trap.what, (width or sections.NO_WIDTH) - 4)):
             yield (("    " if number else "  ▲ ", "warning"), (text, ""))
         for text, role in ((trap.why, "dim"), (f"→ {trap.fix}" if trap.fix else "", "accent")):
-            for part in sections.wrapped(text, (width or sections.NO_WIDTH) - 4) if text else ():
+            for part in wrap(text, (width or sections.NO_WIDTH) - 4) if text else ():
                 yield (("    ", ""), (part, role))
     yield ()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 from gotriage.host.privilege import CAPABILITIES
 from gotriage.records.capneeds import NEEDS
 from gotriage.records.namespaces import Namespaces
 from gotriage.render import units
+from gotriage.render.sections import NO_WIDTH
+from gotriage.render.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ ALL: Final = tuple(f"CAP_{name.upper()}" for name in CAPABILITIES)
 NEARLY_ALL: Final = len(ALL) - 6
 """From so many on the few that lack are named instead."""
 LABEL: Final = 18
+LEAST: Final = 20
+"""Cells that a value keeps."""
 MOST_RANGES: Final = 8
 ALL_IDS: Final = 4294967295
 """Ids of the first user namespace: all but the last, which means none."""
@@ -45,17 +48,9 @@ def lines(session: Session, width: int | None) -> Iterator[str]:
     for title, pairs in sections(record):
         yield title
         for label, text in pairs:
-            for number, line in enumerate(_wrapped(text, width)):
+            for number, line in enumerate(wrap(text, max((width or NO_WIDTH) - LABEL - 3, LEAST)) if text else ()):
                 yield f"  {'' if number else label:<{LABEL}} {line}"
         yield ""
-
-
-def _wrapped(text: str, width: int | None) -> list[str]:
-    """The text's lines, broken where a terminal ends."""
-    if width is None:
-        return text.splitlines()
-    room = max(width - LABEL - 3, 20)
-    return [piece for line in text.splitlines() for piece in textwrap.wrap(line, room)]
 
 
 def short(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.records.reach import Reach
 from gotriage.render import sections
+from gotriage.render.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ def page(record: Reach, width: int | None) -> Iterator[Line]:
     for row in record.rows:
         sign, colour = SIGNS[row.state]
         says = row.says or "not asked" if row.state == "left out" else row.says
-        for number, part in enumerate(sections.wrapped(says, room)):
+        for number, part in enumerate(wrap(says, room)):
             head = ((f"  {sign} ", colour), (row.step.ljust(STEP), "label" if row.state != "failed" else colour))
             yield (
                 *(head if not number else ((" " * (STEP + 4), ""),)),
@@ -51,7 +52,7 @@ def page(record: Reach, width: int | None) -> Iterator[Line]:
             *((text, "dim") for text in row.evidence),
             *(((f"→ {row.fix}", "accent"),) if row.fix else ()),
         ):
-            for part in sections.wrapped(told, room - 2):
+            for part in wrap(told, room - 2):
                 yield ((" " * (STEP + 6), ""), (part, tint))
     if record.sent:
         yield ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gotriage.render.text import cells_wide, fit
+from gotriage.render.text import cells_wide, fit, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,27 +27,8 @@ def labelled(label: str, value: str, width: int | None, role: str = "") -> Itera
     """A label and its value, wrapped beside it; nothing where there is no value."""
     if not value:
         return
-    for number, line in enumerate(wrapped(value, (width or NO_WIDTH) - GAP - LABEL)):
+    for number, line in enumerate(wrap(value, max((width or NO_WIDTH) - GAP - LABEL, LEAST))):
         yield (" " * GAP, ""), (fit(label if not number else "", LABEL), "label"), (line, role)
-
-
-def wrapped(text: str, width: int) -> Iterator[str]:
-    """Lines of at most `width` cells, broken at spaces; a longer word stands in pieces."""
-    width = max(width, LEAST)
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in paragraph.split(" "):
-            rest = word
-            if cells_wide(f"{line} {rest}" if line else rest) <= width:
-                line = f"{line} {rest}" if line else rest
-                continue
-            if line:
-                yield line
-            while cells_wide(rest) > width:
-                yield rest[:width]
-                rest = rest[width:]
-            line = rest
-        yield line
 
 
 def table(

@@ -33,6 +33,37 @@ def cells_wide(text: str) -> int:
     return len(text) if text.isascii() else sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
+def wrap(text: str, width: int) -> Iterator[str]:
+    """Lines of at most `width` cells, broken at spaces where there are any; newlines are kept."""
+    width = max(width, 1)
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            joined = f"{line} {word}" if line else word
+            if cells_wide(joined) <= width:
+                line = joined
+                continue
+            if line:
+                yield line
+            *full, line = _chop(word, width)
+            yield from full
+        yield line
+
+
+def _chop(word: str, width: int) -> list[str]:
+    """A word in pieces of at most `width` cells."""
+    pieces: list[str] = []
+    piece, wide = "", 0
+    for sign in word:
+        step = cells_wide(sign)
+        if wide + step > width and piece:
+            pieces.append(piece)
+            piece, wide = "", 0
+        piece += sign
+        wide += step
+    return [*pieces, piece]
+
+
 def fit(text: str, width: int, *, right: bool = False) -> str:
     """The text cut or padded to exactly `width` cells; a cut one ends in an ellipsis."""
     wide = cells_wide(text)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from gotriage.records.errnos import USUAL
 from gotriage.records.syscalls import Syscalls
 from gotriage.render import syscalls, text, units
+from gotriage.render.text import wrap
 from gotriage.ui.goroutine_pages import open_item as open_goroutine
 from gotriage.ui.plot import bar
-from gotriage.ui.spans import PageLine, cut_spans, fit, wrap
+from gotriage.ui.spans import PageLine, cut_spans, fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -9,7 +9,8 @@ from gotriage.records.goroutines import Goroutines
 from gotriage.records.stream import Reply
 from gotriage.render import units
 from gotriage.render.goroutines import growth, peers, place, rows, short, state_of, waited
-from gotriage.ui.spans import PageLine, cut, cut_spans, fit, labelled, wrap
+from gotriage.render.text import wrap
+from gotriage.ui.spans import PageLine, cut, cut_spans, fit, labelled
 from gotriage.ui.stacks import first_own, stack_lines
 from gotriage.ui.wait_pages import cycle_lines, object_of, object_page, waits_on
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from gotriage.catalog import source
 from gotriage.records.stream import Heartbeat
 from gotriage.render import units
+from gotriage.render.text import wrap
 from gotriage.ui.shell import filled
-from gotriage.ui.spans import PageLine, fit, labelled, width_of, wrap
+from gotriage.ui.spans import PageLine, fit, labelled, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

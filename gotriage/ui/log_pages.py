@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gotriage.render import units
+from gotriage.render.text import wrap
 from gotriage.ui.detail import section
-from gotriage.ui.spans import PageLine, wrap
+from gotriage.ui.spans import PageLine
 from gotriage.ui.widgets.log_view import level_word
 
 if TYPE_CHECKING:

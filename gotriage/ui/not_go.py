@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gotriage.render.runtime import not_go
-from gotriage.ui.spans import PageLine, wrap
+from gotriage.render.text import wrap
+from gotriage.ui.spans import PageLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

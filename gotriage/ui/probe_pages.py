@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from gotriage.probes.library import BY_ID
 from gotriage.records.probes import Probes
 from gotriage.render import probes, text, units
+from gotriage.render.text import wrap
 from gotriage.ui.plot import bar
-from gotriage.ui.spans import PageLine, cut_spans, labelled, wrap
+from gotriage.ui.spans import PageLine, cut_spans, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -9,7 +9,8 @@ from gotriage.catalog import source
 from gotriage.records.profile import CpuProfile
 from gotriage.render import flame, profile, units
 from gotriage.render.goroutines import place
-from gotriage.ui.spans import PageLine, cut_spans, fit, labelled, spread, width_of, wrap
+from gotriage.render.text import wrap
+from gotriage.ui.spans import PageLine, cut_spans, fit, labelled, spread, width_of
 from gotriage.ui.state import FORBIDDEN
 from gotriage.ui.traces import trace_of
 

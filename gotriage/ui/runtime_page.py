@@ -12,9 +12,10 @@ from gotriage.records.process import CgroupSample, ProcessSample
 from gotriage.records.runtime import NO_MEMORY_LIMIT, GoBuild, GoRuntime, RuntimeDetail
 from gotriage.render import units
 from gotriage.render.runtime import run_delays
+from gotriage.render.text import wrap
 from gotriage.ui import plot
 from gotriage.ui.gauges import Gauge, field_of, gauges, memory_limit
-from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of, wrap
+from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from gotriage.records.text import clean
+from gotriage.render.text import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -95,37 +96,6 @@ def spread(left: Sequence[Span], right: Sequence[Span], width: int) -> Spans:
         return cut_spans(right, width)
     shown = cut_spans(left, space - 1 if right else space)
     return (*shown, (" " * (space - width_of(shown)), ""), *right)
-
-
-def wrap(text: str, width: int) -> Iterator[str]:
-    """Lines of at most `width` cells, broken at spaces where there are any; newlines are kept."""
-    width = max(width, 1)
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in paragraph.split(" "):
-            joined = f"{line} {word}" if line else word
-            if cell_len(joined) <= width:
-                line = joined
-                continue
-            if line:
-                yield line
-            *full, line = _chop(word, width)
-            yield from full
-        yield line
-
-
-def _chop(word: str, width: int) -> list[str]:
-    """A word in pieces of at most `width` cells."""
-    pieces: list[str] = []
-    piece, wide = "", 0
-    for sign in word:
-        step = cell_len(sign)
-        if wide + step > width and piece:
-            pieces.append(piece)
-            piece, wide = "", 0
-        piece += sign
-        wide += step
-    return [*pieces, piece]
 
 
 def marked(text: str, role: str, wanted: str) -> list[Span]:

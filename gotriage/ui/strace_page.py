@@ -10,9 +10,10 @@ from gotriage.records.straced import Straced
 from gotriage.render import straced, units
 from gotriage.render.straced import means
 from gotriage.render.syscalls import Section
+from gotriage.render.text import wrap
 from gotriage.ui.call_pages import section_lines
 from gotriage.ui.screens.drill import DrillScreen
-from gotriage.ui.spans import PageLine, labelled, wrap
+from gotriage.ui.spans import PageLine, labelled
 from gotriage.ui.traces import status_line, trace_of
 
 if TYPE_CHECKING:

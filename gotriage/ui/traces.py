@@ -8,11 +8,13 @@ from gotriage.catalog import source
 from gotriage.records.process import ProcessSample
 from gotriage.records.tracing import Trace, Traces
 from gotriage.render import units
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.render.text import wrap
+from gotriage.ui.spans import PageLine, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gotriage.catalog import Source
     from gotriage.ui.front import Front
     from gotriage.ui.spans import Span, Spans
 
@@ -113,7 +115,6 @@ def question(front: Front, name: str, seconds: float, width: int) -> Iterator[Pa
     row = trace_of(front, name)
     catalogued = source(name)
     who = front.target.name if front.target is not None else "the target"
-    price = catalogued.price if catalogued is not None else "heavy"
     yield PageLine()
     yield PageLine(((f"Start {name} on {who} for {units.seconds(seconds)}?", "strong"),))
     yield PageLine()
@@ -125,25 +126,27 @@ def question(front: Front, name: str, seconds: float, width: int) -> Iterator[Pa
         if row.remedy:
             yield from _paragraph(f"→ {row.remedy}", width, "accent")
     else:
-        yield from _price_lines(front, row, "sends" if catalogued is not None and catalogued.sends else price, width)
+        yield from _price_lines(front, row, catalogued, width)
     yield PageLine()
     start = f" start, {units.seconds(seconds)}, it ends by itself    "
     yield PageLine((("  [y]", "key"), (start, ""), ("[n]", "key"), (" no", "")))
 
 
-def _price_lines(front: Front, row: Trace, price: str, width: int) -> Iterator[PageLine]:
+def _price_lines(front: Front, row: Trace, catalogued: Source | None, width: int) -> Iterator[PageLine]:
     assert row.price is not None
     hits, cores = row.price.hits_per_second, row.price.cores
     sample = front.session.latest(ProcessSample)
     cpu = sample.cpu if sample is not None else row.target_cpu_before
-    if price == "stops":
+    stops = catalogued is not None and catalogued.price == "stops"
+    counts = catalogued is None or not (stops or catalogued.sends)
+    if stops:
         text = "It stops every thread of the target at every system call or breakpoint that it looks at"
         yield from _paragraph(f"{text}{f': here {hits:,.0f} a second' if hits is not None else ''}.", width)
     if cores is not None and hits is not None and row.price.seconds_per_hit is not None:
         of = f", {cores / cpu:.0%} of what the target uses now" if cpu else ""
         each = units.seconds(row.price.seconds_per_hit)
         yield from _paragraph(f"About {hits:,.0f} hits a second at {each} each: {cores:.2g} cores{of}.", width)
-    elif price not in ("stops", "sends"):
+    elif counts:
         yield from _paragraph("How often it would be hit is not known beforehand; a meter runs while it does.", width)
     if row.budget is not None:
         text = f"It is held to {row.budget:.0%} of the target's CPU: where it costs more, it looks a part of the time."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from gotriage.collectors.reach import steps
-from gotriage.collectors.reach.wanted import Wanted, hosts_entry, wanted_of
+from gotriage.collectors.reach.wanted import Wanted, wanted_of
 from gotriage.errors import UsageError
+from gotriage.host.nameless import in_hosts
 from gotriage.host.reaching import Listener
 
 
@@ -38,8 +39,8 @@ def test_nonsense_is_wrong_usage(options):
 
 
 def test_a_hosts_file():
-    assert hosts_entry("127.0.0.1 localhost\n# 10.0.0.1 db\n10.0.0.2 DB db.local # x\n", "db") == "10.0.0.2"
-    assert hosts_entry("not-an-address db\n", "db") == ""
+    assert in_hosts("127.0.0.1 localhost\n# 10.0.0.1 db\n10.0.0.2 DB db.local # x\n", "db") == ["10.0.0.2"]
+    assert in_hosts("not-an-address db\n", "db") == []
 
 
 @pytest.mark.parametrize(

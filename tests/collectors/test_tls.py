@@ -13,6 +13,7 @@ from gotriage.collectors.tls.settings import named
 from gotriage.errors import UsageError
 from gotriage.host.inroot import InRoot
 from gotriage.host.permissions import Identity
+from gotriage.host.rights import Rights
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -34,7 +35,7 @@ def tree(tmp_path):
 
 def load(tree, env=None, who=None):
     with InRoot(str(tree)) as root:
-        pool = roots.load(root, env or {}, who, NOW)
+        pool = roots.load(root, env or {}, Rights(who) if who is not None else None, NOW)
     return pool, {one.path: one for one in pool.sources}
 
 

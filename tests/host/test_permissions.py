@@ -74,7 +74,7 @@ def test_a_parent_that_refuses_search_is_named(place, tmp_path):
     tmp_path.chmod(0o700)
     with InRoot("/") as root:
         found = refusal(root, str(place), "r", NOBODY)
-    assert (found.path, found.needs, found.uid, found.mode) == (str(tmp_path), "x", 0, "drwx------")
+    assert (found.path, found.refused, found.facts.st_uid, found.mode) == (str(tmp_path), "x", 0, "drwx------")
 
 
 def test_capabilities_override(place):

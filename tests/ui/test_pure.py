@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from gotriage.records.target import TargetSpec, TargetState
+from gotriage.render.text import wrap
 from gotriage.ui import plot
 from gotriage.ui.shell import filled
-from gotriage.ui.spans import cut, cut_middle, cut_spans, fit, labelled, marked, spread, text_of, wrap
+from gotriage.ui.spans import cut, cut_middle, cut_spans, fit, labelled, marked, spread, text_of
 from rich.cells import cell_len
 
 from tests.ui.made import START

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from gotriage.host.nameless import is_address
 from gotriage.records.dns import HostsEntry
 from gotriage.records.text import clean
 
@@ -65,7 +65,7 @@ def parse_resolv_conf(data: bytes) -> ResolvConf:
             continue
         what, rest = words[0], [clean(word, 256) for word in words[1:]]
         if what == "nameserver":
-            if rest and _is_address(rest[0]) and len(conf.servers) + len(conf.extra) < MOST_SERVERS:
+            if rest and is_address(rest[0]) and len(conf.servers) + len(conf.extra) < MOST_SERVERS:
                 (conf.servers if len(conf.servers) < MAXNS else conf.extra).append(rest[0])
         elif what == "domain":
             if rest:
@@ -89,14 +89,6 @@ def _option(conf: ResolvConf, word: str) -> None:
         setattr(conf, name, min(number, NDOTS_MAX) if name == "ndots" else max(number, 1))
     elif word not in KNOWN:
         conf.unknown.append(word)
-
-
-def _is_address(word: str) -> bool:
-    try:
-        ipaddress.ip_address(word)
-    except ValueError:
-        return False
-    return True
 
 
 class Place(NamedTuple):
@@ -146,6 +138,6 @@ def parse_hosts(data: bytes) -> list[HostsEntry]:
     found = []
     for raw in data.decode("utf-8", "replace").split("\n"):
         words = raw.partition("#")[0].split()[:MOST_WORDS]
-        if len(words) > 1 and _is_address(words[0].partition("%")[0]):
+        if len(words) > 1 and is_address(words[0].partition("%")[0]):
             found.append(HostsEntry(clean(words[0], 80), tuple(clean(word, 256) for word in words[1:])))
     return found

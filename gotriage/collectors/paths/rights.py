@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from gotriage.host.inroot import InRoot
     from gotriage.host.mounts import Mount
-    from gotriage.host.rights import Rights, Step
+    from gotriage.host.permissions import Step
+    from gotriage.host.rights import Rights
     from gotriage.records.paths import PathState
 
 _DOES: Final = {"r": "read", "w": "write", "x": "enter", "wx": "write in", "rw": "read and write", "rx": "read"}

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.collectors import Meter, Over
 from gotriage.collectors.reach import names, steps
-from gotriage.collectors.reach.wanted import Wanted, is_address, is_loopback, wanted_of
+from gotriage.collectors.reach.wanted import Wanted, is_loopback, wanted_of
 from gotriage.errors import NoSuchTarget
 from gotriage.host import clock, ownsockets, reaching
 from gotriage.host.firewall.model import Packet
+from gotriage.host.nameless import is_address
 from gotriage.records.reach import Reach, ReachStep
 from gotriage.records.tracing import Price
 

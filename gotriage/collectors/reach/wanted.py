@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gotriage.collectors import check_options
 from gotriage.errors import UsageError
+from gotriage.host.nameless import is_address
 from gotriage.records.text import clean
 
 if TYPE_CHECKING:
@@ -53,15 +54,6 @@ def parse_place(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def is_address(text: str) -> bool:
-    """Whether it is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def is_loopback(address: str) -> bool:
     """Whether it is an address of the loopback interface."""
     return is_address(address) and ipaddress.ip_address(address).is_loopback
@@ -70,12 +62,3 @@ def is_loopback(address: str) -> bool:
 def is_any(address: str) -> bool:
     """Whether a socket bound there takes connections to every address."""
     return address in ("*", "") or (is_address(address) and ipaddress.ip_address(address).is_unspecified)
-
-
-def hosts_entry(text: str, name: str) -> str:
-    """The first address of a name in hosts(5), "" when it has none."""
-    for line in text.splitlines()[:20_000]:
-        words = line.partition("#")[0].split()
-        if len(words) > 1 and name.lower() in (word.lower() for word in words[1:]) and is_address(words[0]):
-            return words[0]
-    return ""

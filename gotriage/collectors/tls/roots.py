@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gotriage.host import x509
-from gotriage.host.permissions import Identity, refusal
+from gotriage.host.rights import Rights, refusal
 from gotriage.records.text import clean
 from gotriage.records.tls import TrustSource
 
@@ -50,7 +50,7 @@ class Pool:
     """Bytes so far."""
 
 
-def load(root: InRoot, env: Mapping[str, str], who: Identity | None, now: datetime) -> Pool:
+def load(root: InRoot, env: Mapping[str, str], who: Rights | None, now: datetime) -> Pool:
     """As loadSystemRoots does, in the target's root; `who` is whose rights count, None when that cannot be told."""
     pool = Pool()
     own_file = env.get(FILE_VARIABLE, "")
@@ -70,13 +70,12 @@ def load(root: InRoot, env: Mapping[str, str], who: Identity | None, now: dateti
     return pool
 
 
-def _file(root: InRoot, path: str, source: str, who: Identity | None, pool: Pool, now: datetime) -> TrustSource:
+def _file(root: InRoot, path: str, source: str, who: Rights | None, pool: Pool, now: datetime) -> TrustSource:
     shown = clean(path, 1024)
     if not path.startswith("/"):
         return TrustSource(shown, source, "unreadable", reason="a relative path: it depends on the working directory")
     try:
-        if who is not None and (denied := refusal(root, path, "r", who)) is not None:
-            reason = f"uid {who.uid} may not read {clean(denied.path, 200)} (mode {denied.mode})"
+        if reason := _denied(root, path, who):
             return TrustSource(shown, source, "unreadable", reason=reason)
         data = root.read(path, LIMIT)
     except FileNotFoundError:
@@ -87,6 +86,12 @@ def _file(root: InRoot, path: str, source: str, who: Identity | None, pool: Pool
     return TrustSource(
         shown, source, "loaded" if count else "empty", certificates=count, expired=expired, broken=broken
     )
+
+
+def _denied(root: InRoot, path: str, who: Rights | None) -> str:
+    """Why it may not be read; "" when it may, or nobody knows. Raises OSError."""
+    step = refusal(root, path, "r", who) if who is not None else None
+    return f"uid {who.who.uid} may not read {clean(step.path, 200)} (mode {step.mode})" if who and step else ""
 
 
 def _add(data: bytes, pool: Pool, now: datetime) -> tuple[int, int, int]:
@@ -105,12 +110,11 @@ def _add(data: bytes, pool: Pool, now: datetime) -> tuple[int, int, int]:
     return count, expired, broken
 
 
-def _directory(root: InRoot, path: str, source: str, who: Identity | None, pool: Pool, now: datetime) -> TrustSource:
+def _directory(root: InRoot, path: str, source: str, who: Rights | None, pool: Pool, now: datetime) -> TrustSource:
     """Every file but links that stay in the directory: those are other names of files in it (isSameDirSymlink)."""
     shown = clean(path, 1024)
     try:
-        if who is not None and (denied := refusal(root, path, "r", who)) is not None:
-            reason = f"uid {who.uid} may not read {clean(denied.path, 200)} (mode {denied.mode})"
+        if reason := _denied(root, path, who):
             return TrustSource(shown, source, "unreadable", directory=True, reason=reason)
         names = root.names(path, MOST_FILES)
         place = root.folder(path)

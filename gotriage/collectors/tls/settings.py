@@ -12,7 +12,7 @@ from gotriage.goruntime import buildinfo
 from gotriage.goruntime.elf import Elf, ElfError, NotElf
 from gotriage.host import clock, executable, x509
 from gotriage.host.inroot import InRoot
-from gotriage.host.permissions import Identity, identity_of
+from gotriage.host.rights import Rights, rights_of
 from gotriage.records.base import Why
 from gotriage.records.text import clean
 from gotriage.records.tls import Certificate, GivenCertificate, Tls
@@ -47,13 +47,11 @@ def opened_root(host: Host, pid: int) -> InRoot:
         raise NotPermitted("the target's root: permission denied; run gotriage as root (sudo)") from error
 
 
-def rights(host: Host, pid: int) -> Identity | None:
-    """Whose rights count; None in another user namespace, where they are not worked out."""
+def rights(host: Host, pid: int) -> Rights | None:
+    """Whose rights count; None when that cannot be told."""
     try:
-        if host.proc.link(pid, "ns", "user") != host.proc.link("self", "ns", "user"):
-            return None
-        return identity_of(host.proc.status(pid))
-    except GotriageError:
+        return rights_of(host, pid)
+    except (GotriageError, KeyError, ValueError):
         return None
 
 

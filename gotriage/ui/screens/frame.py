@@ -8,7 +8,7 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import Screen
 
-from gotriage.ui.spans import Span, Spans, wrap
+from gotriage.render.text import wrap
 from gotriage.ui.widgets.chrome import OneLine, identity, keys_line, rule
 from gotriage.ui.widgets.lines import palette_of, strip_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gotriage.records import Record
     from gotriage.ui.front import Front
+    from gotriage.ui.spans import Span, Spans
     from gotriage.ui.tab import Hint
 
 SMALLEST = (60, 12)

@@ -9,9 +9,10 @@ from textual.binding import Binding
 from gotriage.records.target import GoService, GoServices, TargetSpec
 from gotriage.render.cells import cell
 from gotriage.render.columns import Column
+from gotriage.render.text import wrap
 from gotriage.ui.plot import severity
 from gotriage.ui.screens.frame import Frame
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.ui.spans import PageLine, spread
 from gotriage.ui.state import gap_lines
 from gotriage.ui.widgets.chrome import OneLine
 from gotriage.ui.widgets.page import Page

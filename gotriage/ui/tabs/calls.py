@@ -9,8 +9,9 @@ from textual.binding import Binding
 from gotriage.records.calls import LibraryCall, LibraryCalls
 from gotriage.render import units
 from gotriage.render.cells import cell
+from gotriage.render.text import wrap
 from gotriage.ui.plot import bar
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.ui.spans import PageLine, spread
 from gotriage.ui.trace_tab import TraceTab
 from gotriage.ui.traces import trace_of
 

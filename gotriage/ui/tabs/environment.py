@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gotriage.records.environment import Access, Environment
 from gotriage.render.cells import words
+from gotriage.render.text import wrap
 from gotriage.ui.detail import beside, section
 from gotriage.ui.page_tab import PageTab
-from gotriage.ui.spans import PageLine, labelled, wrap
+from gotriage.ui.spans import PageLine, labelled
 from gotriage.ui.state import note, nothing_page
 
 if TYPE_CHECKING:

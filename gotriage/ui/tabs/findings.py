@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from gotriage.catalog import view as view_of
 from gotriage.records.stream import Heartbeat
 from gotriage.render import units
-from gotriage.render.text import MARKS
-from gotriage.ui.spans import PageLine, cut, labelled, spread, wrap
+from gotriage.render.text import MARKS, wrap
+from gotriage.ui.spans import PageLine, cut, labelled, spread
 from gotriage.ui.state import gap_lines
 from gotriage.ui.tab import Tab
 from gotriage.ui.widgets.page import Page

@@ -12,12 +12,13 @@ from gotriage.records.goroutines import GoroutineCounts, Goroutines
 from gotriage.records.stream import Heartbeat
 from gotriage.render import units
 from gotriage.render.goroutines import COLUMNS, WIDE_COLUMNS, GroupRow, fitted, interval, last_look, lines, rows
+from gotriage.render.text import wrap
 from gotriage.ui.compare_page import compare_page
 from gotriage.ui.goroutine_pages import cpu_page, open_item
 from gotriage.ui.not_go import not_go_page
 from gotriage.ui.screens.drill import AskScreen, DrillScreen
 from gotriage.ui.screens.page import PageScreen
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.ui.spans import PageLine, spread
 from gotriage.ui.state import nothing_page
 from gotriage.ui.table_tab import TableTab
 from gotriage.ui.widgets.table import WIDE, BigTable

@@ -9,9 +9,10 @@ from textual.binding import Binding
 from gotriage.records.http import Http, HttpRoute
 from gotriage.render import http, units
 from gotriage.render.cells import cell
+from gotriage.render.text import wrap
 from gotriage.ui.http_pages import opened, route_page
 from gotriage.ui.screens.drill import DrillScreen
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.ui.spans import PageLine, spread
 from gotriage.ui.trace_tab import TraceTab
 from gotriage.ui.traces import trace_of
 from gotriage.ui.widgets.table import WIDE

@@ -8,8 +8,9 @@ from textual.binding import Binding
 
 from gotriage.records.libraries import Libraries, Library
 from gotriage.render.cells import cell
+from gotriage.render.text import wrap
 from gotriage.ui.screens.page import PageScreen
-from gotriage.ui.spans import PageLine, labelled, wrap
+from gotriage.ui.spans import PageLine, labelled
 from gotriage.ui.table_tab import TableTab
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from gotriage.records.process import HostSample
 from gotriage.records.stream import Gap
 from gotriage.records.target import Event, TargetState
 from gotriage.render import units
+from gotriage.render.text import wrap
 from gotriage.ui.chain import chain
 from gotriage.ui.gauges import LABEL, gauges
 from gotriage.ui.page_tab import PageTab
-from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of, wrap
+from gotriage.ui.spans import PageLine, cut, cut_spans, fit, width_of
 from gotriage.ui.state import FORBIDDEN, gaps_of
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from gotriage.records.errnos import USUAL
 from gotriage.records.syscalls import LEVELS, Syscall, Syscalls
 from gotriage.render import syscalls, units
 from gotriage.render.cells import cell
+from gotriage.render.text import wrap
 from gotriage.ui import call_pages
 from gotriage.ui.plot import bar
 from gotriage.ui.screens.drill import DrillScreen
-from gotriage.ui.spans import PageLine, spread, wrap
+from gotriage.ui.spans import PageLine, spread
 from gotriage.ui.trace_tab import TraceTab
 from gotriage.ui.traces import trace_of
 from gotriage.ui.widgets.table import WIDE, BigTable
