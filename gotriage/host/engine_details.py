@@ -50,8 +50,8 @@ def of_inspect(found: Mapping[str, Any], config: Mapping[str, Any], limits: Mapp
         "networks": tuple(_networks(mapping(found.get("NetworkSettings")).get("Networks"))),
         "log_options": _options(mapping(limits.get("LogConfig")).get("Config")),
         "limits": _limits(limits),
-        "read_only_root": _flag(limits.get("ReadonlyRootfs")),
-        "privileged": _flag(limits.get("Privileged")),
+        "read_only_root": flag(limits.get("ReadonlyRootfs")),
+        "privileged": flag(limits.get("Privileged")),
         "capabilities": tuple(_capabilities(limits)),
         "security_options": tuple(text(word, 256) for word in listing(limits.get("SecurityOpt"))),
         "shared_namespaces": tuple(_shared(limits)),
@@ -72,7 +72,7 @@ def of_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         "user": ":".join(numbers),
         "mounts": tuple(_spec_mounts(spec)),
         "limits": _rlimits(listing(process.get("rlimits"))),
-        "read_only_root": _flag(mapping(spec.get("root")).get("readonly")) if "root" in spec else None,
+        "read_only_root": flag(mapping(spec.get("root")).get("readonly")) if "root" in spec else None,
         "capabilities": tuple(text(word, 64) for word in listing(bounding)),
         "shared_namespaces": tuple(_spec_shared(linux, of_pod=POD in mapping(spec.get("annotations")))),
         "id_map": _spec_map(linux),
@@ -273,5 +273,6 @@ def text(value: object, limit: int) -> str:
     return clean(mask_text(value[: limit + MAX_WORD]), limit) if isinstance(value, str) else ""
 
 
-def _flag(value: object) -> bool | None:
+def flag(value: object) -> bool | None:
+    """The value when it is true or false, else None."""
     return value if isinstance(value, bool) else None

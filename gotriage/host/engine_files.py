@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gotriage.host import clock, engine_details, engine_parse, kubernetes, machines
+from gotriage.host.engine_details import mapping
 from gotriage.host.inroot import InRoot
 from gotriage.records.service import ContainerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gotriage.host import Host
     from gotriage.records.service import Pod
@@ -129,14 +130,10 @@ def _docker(root: InRoot, place: Place, only: str) -> Iterator[ContainerState]:
     for name in [only] if only else _names(root, place.docker):
         if not _ID.match(name):
             continue
-        config = _mapping(_json(root, f"{place.docker}/{name}/config.v2.json"))
+        config = mapping(_json(root, f"{place.docker}/{name}/config.v2.json"))
         if config:
-            limits = _mapping(_json(root, f"{place.docker}/{name}/hostconfig.json"))
+            limits = mapping(_json(root, f"{place.docker}/{name}/hostconfig.json"))
             yield engine_parse.with_source(engine_parse.inspected("docker", config, limits), "files")
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _storage(root: InRoot, place: Place, only: str) -> Iterator[ContainerState]:
@@ -150,13 +147,13 @@ def _storage(root: InRoot, place: Place, only: str) -> Iterator[ContainerState]:
 
 
 def _stored(root: InRoot, place: Place, folder: str, name: str, row: dict[str, Any]) -> ContainerState:
-    spec = _mapping(_json(root, f"{place.storage}/{folder}/{name}/userdata/config.json"))
+    spec = mapping(_json(root, f"{place.storage}/{folder}/{name}/userdata/config.json"))
     run = f"{place.run}/{folder}/{name}"
     state = engine_parse.stored(row, spec, _number(root, f"{run}/userdata/pidfile"))
     log = f"{place.storage}/{folder}/{name}/userdata/ctr.log"
     logged = root.exists(log)
     code = _number(root, f"{place.exits}/{name}")
-    health = _mapping(_json(root, f"{run}/healthcheck.log"))
+    health = mapping(_json(root, f"{run}/healthcheck.log"))
     return engine_parse.changed(
         state,
         exit_code=code,
@@ -176,7 +173,7 @@ def _tasks(root: InRoot, only: str) -> Iterator[ContainerState]:
                     continue
                 spec = _json(root, f"{base}/{namespace}/{name}/config.json")
                 pid = _number(root, f"{base}/{namespace}/{name}/init.pid")
-                state = engine_parse.task(namespace, name, _mapping(spec), pid)
+                state = engine_parse.task(namespace, name, mapping(spec), pid)
                 status = next((found for folder in CRI if (found := _status(root, folder, name))), {})
                 told.add(name)
                 yield engine_parse.changed(state, **engine_parse.cri_status(status)) if status else state
@@ -188,8 +185,8 @@ def _tasks(root: InRoot, only: str) -> Iterator[ContainerState]:
                 )
 
 
-def _status(root: InRoot, folder: str, name: str) -> dict[str, Any]:
-    return _mapping(_json(root, f"{folder}/{name}/status"))
+def _status(root: InRoot, folder: str, name: str) -> Mapping[str, Any]:
+    return mapping(_json(root, f"{folder}/{name}/status"))
 
 
 def _names(root: InRoot, folder: str) -> list[str]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gotriage.host import clock, engine_details, kubernetes
-from gotriage.host.engine_details import mapping as _mapping
-from gotriage.host.engine_details import text as _text
+from gotriage.host.engine_details import flag, mapping, text
 from gotriage.records.secrets import mask_value
 from gotriage.records.service import ContainerState
 from gotriage.records.text import clean
@@ -44,33 +43,33 @@ _CRI: Final = {
 
 def inspected(engine: str, found: Mapping[str, Any], host_config: Mapping[str, Any] | None = None) -> ContainerState:
     """From an inspect answer, or from config.v2.json with its hostconfig.json; `source` is left to the caller."""
-    state, config = _mapping(found.get("State")), _mapping(found.get("Config"))
-    limits = host_config if host_config is not None else _mapping(found.get("HostConfig"))
-    log, policy = _mapping(limits.get("LogConfig")), _mapping(limits.get("RestartPolicy"))
+    state, config = mapping(found.get("State")), mapping(found.get("Config"))
+    limits = host_config if host_config is not None else mapping(found.get("HostConfig"))
+    log, policy = mapping(limits.get("LogConfig")), mapping(limits.get("RestartPolicy"))
     marks = labels(config.get("Labels"))
     return ContainerState(
         at=clock.now(),
         engine=engine,
-        id=_text(found.get("Id") or found.get("ID"), 128),
-        name=_text(found.get("Name"), 256).lstrip("/"),
-        image=_text(config.get("Image") or found.get("ImageName"), 512),
-        status=_text(state.get("Status"), 64) or _status(state),
+        id=text(found.get("Id") or found.get("ID"), 128),
+        name=text(found.get("Name"), 256).lstrip("/"),
+        image=text(config.get("Image") or found.get("ImageName"), 512),
+        status=text(state.get("Status"), 64) or _status(state),
         pid=_int(state.get("Pid")) or None,
         exit_code=_int(state.get("ExitCode")),
-        oom_killed=_flag(state.get("OOMKilled")),
-        error=_text(state.get("Error"), 1000),
+        oom_killed=flag(state.get("OOMKilled")),
+        error=text(state.get("Error"), 1000),
         restart_count=_int(found.get("RestartCount")),
         restart_policy=_policy(policy),
         started_at=parse_time(state.get("StartedAt")),
         finished_at=parse_time(state.get("FinishedAt")),
-        log_driver=_text(log.get("Type"), 64),
-        log_path=_text(found.get("LogPath") or log.get("Path"), 4096),
-        network_mode=_text(limits.get("NetworkMode"), 256),
+        log_driver=text(log.get("Type"), 64),
+        log_path=text(found.get("LogPath") or log.get("Path"), 4096),
+        network_mode=text(limits.get("NetworkMode"), 256),
         memory_limit_bytes=_int(limits.get("Memory")) or None,
         cpu_quota=_cpus(limits),
         pids_limit=_positive(limits.get("PidsLimit")),
         labels=marks,
-        health=_text(_mapping(state.get("Health") or state.get("Healthcheck")).get("Status"), 64),
+        health=text(mapping(state.get("Health") or state.get("Healthcheck")).get("Status"), 64),
         created_at=parse_time(found.get("Created")),
         pod=kubernetes.by_labels(marks),
         **engine_details.of_inspect(found, config, limits),
@@ -85,11 +84,11 @@ def listed(engine: str, row: Mapping[str, Any]) -> ContainerState:
     return ContainerState(
         at=clock.now(),
         engine=engine,
-        id=_text(row.get("Id"), 128),
-        name=_text(name, 256).lstrip("/"),
-        image=_text(row.get("Image"), 512),
+        id=text(row.get("Id"), 128),
+        name=text(name, 256).lstrip("/"),
+        image=text(row.get("Image"), 512),
         source="api",
-        status=_text(row.get("State"), 64),
+        status=text(row.get("State"), 64),
         labels=marks,
         pod=kubernetes.by_labels(marks),
     )
@@ -103,8 +102,8 @@ def stored(row: Mapping[str, Any], spec: Mapping[str, Any], pid: int | None) -> 
     image = re.search(r'"image-name":"([^"]{1,512})"', str(row.get("metadata", "")))
     return _from_spec(
         "cri-o" if "cri-o" in notes.get("io.container.manager", "") else "podman",
-        _text(row.get("id"), 128),
-        _text(name, 256),
+        text(row.get("id"), 128),
+        text(name, 256),
         clean(image[1]) if image else "",
         notes,
         spec,
@@ -132,7 +131,7 @@ def cri_status(found: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ContainerState from the file `status` of containerd's CRI plugin (store/container/status.go, v1)."""
     begun, ended = _nanoseconds(found.get("StartedAt")), _nanoseconds(found.get("FinishedAt"))
     created = _nanoseconds(found.get("CreatedAt"))
-    reason, message = _text(found.get("Reason"), 200), _text(found.get("Message"), 800)
+    reason, message = text(found.get("Reason"), 200), text(found.get("Message"), 800)
     failed = ended is not None
     return {
         "status": "exited" if failed else "running" if begun else "created" if created else "",
@@ -175,8 +174,8 @@ def sandbox(state: ContainerState) -> bool:
 def _from_spec(
     engine: str, name: str, shown: str, image: str, notes: dict[str, str], spec: Mapping[str, Any], pid: int | None
 ) -> ContainerState:
-    resources = _mapping(_mapping(spec.get("linux")).get("resources"))
-    cpu = _mapping(resources.get("cpu"))
+    resources = mapping(mapping(spec.get("linux")).get("resources"))
+    cpu = mapping(resources.get("cpu"))
     quota, period = _positive(cpu.get("quota")), _positive(cpu.get("period"))
     return ContainerState(
         at=clock.now(),
@@ -186,9 +185,9 @@ def _from_spec(
         image=image,
         source="files",
         pid=pid,
-        memory_limit_bytes=_positive(_mapping(resources.get("memory")).get("limit")),
+        memory_limit_bytes=_positive(mapping(resources.get("memory")).get("limit")),
         cpu_quota=quota / period if quota and period else None,
-        pids_limit=_positive(_mapping(resources.get("pids")).get("limit")),
+        pids_limit=_positive(mapping(resources.get("pids")).get("limit")),
         labels=notes,
         pod=kubernetes.by_labels(notes),
         restart_count=_count(notes.get(kubernetes.RESTARTS, "")),
@@ -222,8 +221,8 @@ def labels(value: object) -> dict[str, str]:
 
 def _status(state: Mapping[str, Any]) -> str:
     """The word that docker shows, from the flags of config.v2.json (moby's State.StateString)."""
-    for flag, word in (("Paused", "paused"), ("Restarting", "restarting"), ("Running", "running"), ("Dead", "dead")):
-        if state.get(flag):
+    for name, word in (("Paused", "paused"), ("Restarting", "restarting"), ("Running", "running"), ("Dead", "dead")):
+        if state.get(name):
             return word
     if "Running" not in state:
         return ""
@@ -231,7 +230,7 @@ def _status(state: Mapping[str, Any]) -> str:
 
 
 def _policy(policy: Mapping[str, Any]) -> str:
-    name, most = _text(policy.get("Name"), 64), _int(policy.get("MaximumRetryCount"))
+    name, most = text(policy.get("Name"), 64), _int(policy.get("MaximumRetryCount"))
     return f"{name}:{most}" if most else name
 
 
@@ -254,7 +253,3 @@ def _int(value: object) -> int | None:
 def _positive(value: object) -> int | None:
     number = _int(value)
     return number if number is not None and number > 0 else None
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
